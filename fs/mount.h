@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_MOUNT_H
+#define VENEER_FS_MOUNT_H
+
+/*
+ * Mounting a component over its own directory, and taking it off.
+ */
+
+#include <stdbool.h>
+
+#include "store/base/error.h"
+#include "store/component.h"
+#include "store/store.h"
+
+enum io_mode { IO_AUTO, IO_CACHED, IO_PASSTHROUGH };
+enum write_mode { WRITE_THROUGH, WRITE_DENY };
+
+struct mount_options {
+	enum io_mode io;
+	enum write_mode write;
+	bool foreground; /* serve in this process; mount_start() returns when the mount is gone */
+	bool verbose;
+};
+
+const char *io_mode_name(enum io_mode io);	 /* "auto", "cached", "passthrough" */
+const char *write_mode_name(enum write_mode write); /* "through", "deny" */
+
+/*
+ * Mount component NAME of the store at STORE_PATH and start its daemon. Returns when the mount answers
+ * (the parent of the daemon, or with FOREGROUND after the unmount). Everything that can be refused is
+ * refused before mount(2). -EEXIST: already mounted; -EPERM: not root; -ENODEV: no FUSE in this
+ * kernel; -EOPNOTSUPP: passthrough asked for and not to be had; -ELOOP: the store lies below the
+ * mountpoint; -ENOENT: the directory is missing.
+ */
+int mount_start(const char *store_path, const char *name, const struct mount_options *options,
+	struct error *err);
+
+/*
+ * Take the mount off: the bare directory is back when this returns. *RET_LAZY: files were still open in
+ * it, so the filesystem lives on, unreachable by name, until the last of them is closed.
+ * -ENOENT: not mounted.
+ */
+int mount_stop(struct store *store, const struct component *component, bool *ret_lazy, struct error *err);
+
+enum mount_state {
+	MOUNT_NONE,	/* the bare directory */
+	MOUNT_SERVING,	/* mounted, and its daemon answers on the control socket */
+	MOUNT_DEAD,	/* mounted, but nobody answers: `veneer umount` gives the bare directory back */
+};
+/* From /proc/self/mountinfo and the control socket; never touches the mountpoint itself (it might hang). */
+int mount_query(struct store *store, const struct component *component, enum mount_state *ret,
+	struct error *err);
+
+#endif

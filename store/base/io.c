@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/base/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/base/cleanup.h"
+
+ssize_t io_read(int fd, void *buf, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = read(fd, (char *)buf + done, len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+ssize_t io_pread(int fd, void *buf, size_t len, uint64_t offset)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pread(fd, (char *)buf + done, len - done, (off_t)(offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+int io_write(int fd, const void *buf, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = write(fd, (const char *)buf + done, len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int io_pwrite(int fd, const void *buf, size_t len, uint64_t offset)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pwrite(fd, (const char *)buf + done, len - done, (off_t)(offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int io_read_all(int fd, size_t limit, struct strbuf *sb)
+{
+	size_t start = sb->len;
+
+	for (;;) {
+		ssize_t n;
+		size_t room;
+
+		if (strbuf_grow(sb, 16384) < 0)
+			return -ENOMEM;
+		room = sb->alloc - sb->len - 1;
+		n = io_read(fd, sb->buf + sb->len, room);
+		if (n < 0)
+			return (int)n;
+		sb->len += (size_t)n;
+		sb->buf[sb->len] = '\0';
+		if (sb->len - start > limit)
+			return -E2BIG;
+		if ((size_t)n < room)
+			return 0;
+	}
+}
+
+int io_read_file_at(int dirfd, const char *path, size_t limit, struct strbuf *sb, struct error *err)
+{
+	cleanup_close int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct stat st;
+	int r;
+
+	if (fd < 0)
+		return error_errno(err, errno, "open '%s'", path);
+	if (fstat(fd, &st) < 0)
+		return error_errno(err, errno, "stat '%s'", path);
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, -EINVAL, "'%s' is not a regular file", path);
+	r = io_read_all(fd, limit, sb);
+	if (r == -E2BIG)
+		return error_set(err, r, "'%s' is larger than %zu bytes", path, limit);
+	if (r < 0)
+		return error_errno(err, -r, "read '%s'", path);
+	return 0;
+}
+
+int io_write_file_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
+	struct error *err)
+{
+	char temporary[64];
+	uint64_t token;
+	cleanup_close int fd = -EBADF;
+	int r;
+
+	if (getrandom(&token, sizeof token, 0) != sizeof token)
+		return error_errno(err, errno, "random number for a temporary name");
+	snprintf(temporary, sizeof temporary, ".tmp-%016llx", (unsigned long long)token);
+	fd = openat(dirfd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+	if (fd < 0)
+		return error_errno(err, errno, "create a temporary file for '%s'", name);
+	r = io_write(fd, data, len);
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	if (r == 0 && renameat(dirfd, temporary, dirfd, name) < 0)
+		r = -errno;
+	if (r < 0) {
+		unlinkat(dirfd, temporary, 0);
+		return error_errno(err, -r, "write '%s'", name);
+	}
+	r = io_sync_dir(dirfd);
+	if (r < 0)
+		return error_errno(err, -r, "sync the directory of '%s'", name);
+	return 0;
+}
+
+int io_sync_dir(int fd)
+{
+	cleanup_close int dir = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0)
+		return -errno;
+	return fsync(dir) < 0 ? -errno : 0;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_STORE_PATCH_H
+#define VENEER_STORE_PATCH_H
+
+/*
+ * Patches: commits at refs/veneer/NAME/patches/LABEL. Facts are trailers of the message:
+ * Component, Base-Version, Label, Sequence, Fixes, Supersedes, Restart, Reboot (repeatable where that
+ * makes sense). The parent is the base it was made for, or the patch it builds on; its preimage at a
+ * path is the parent's entry there; a path in the parent and not in the patch is a deletion.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/base/error.h"
+#include "store/changeset.h"
+#include "store/component.h"
+
+#define PATCH_LABEL_MAX 32
+
+struct patch {
+	char *label;
+	struct oid commit, tree, parent;
+	uint64_t sequence; /* 0: the commit does not say */
+	int64_t time;	   /* committer's, seconds */
+	char *base_version; /* as the commit says; "" otherwise */
+	char *subject;
+	char *body; /* without subject and trailers; may be "" */
+	char *author;
+	char **fixes, **supersedes, **restart; /* NULL-terminated, never NULL */
+	bool reboot;
+};
+
+struct patch_list {
+	struct patch *patches; /* in order of sequence, then time, then label: the last is the newest */
+	size_t count;
+};
+#define PATCH_LIST_INIT { NULL, 0 }
+void patch_list_release(struct patch_list *list);
+#define cleanup_patch_list __attribute__((cleanup(patch_list_release)))
+
+int patch_list_load(struct store *store, const struct component *component, struct patch_list *ret,
+	struct error *err);
+/* Borrowed, or NULL. */
+const struct patch *patch_find(const struct patch_list *list, const char *label);
+const struct patch *patch_find_commit(const struct patch_list *list, const struct oid *commit);
+
+struct patch_spec {
+	const char *message;
+	const char *label; /* NULL: the next free one of a, b, …, z, aa, … */
+	const char *const *fixes, *const *supersedes, *const *restart; /* NULL-terminated or NULL */
+	bool reboot;
+};
+
+/*
+ * Make a patch of SET over the component's newest base. In this order: the base grows where it lacks
+ * touched paths, the patch commit, then in one transaction the refs patches/LABEL, base, and active
+ * (recomposed over the grown base: it serves the same). Changes equal to the base are dropped; -ENODATA:
+ * nothing is left. Begins and commits its own batch unless one is open. Store locked.
+ * -EEXIST: the label is taken.
+ */
+int patch_create(struct store *store, struct component *component, const struct changeset *set,
+	const struct patch_spec *spec, char **ret_label, struct oid *ret_commit, struct error *err);
+
+/*
+ * Make a patch of a commit made with plain git: its tree is checked as apply would check it
+ * (view_check), its parent becomes the nearest base or patch of this component among its ancestors,
+ * its message SPEC's with our trailers; author and time of COMMIT stay.
+ */
+int patch_create_from_commit(struct store *store, struct component *component, const struct oid *commit,
+	const struct patch_spec *spec, char **ret_label, struct oid *ret_commit, struct error *err);
+
+/* a, b, …, z, aa, … after the greatest label of that form in use. LABEL has PATCH_LABEL_MAX + 1 bytes. */
+void patch_next_label(const struct patch_list *list, char *label);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_STORE_STACK_H
+#define VENEER_STORE_STACK_H
+
+/*
+ * The stack, and composition as a function: the active commit is determined by the base and the
+ * ordered stack alone. A single patch on its own base is that patch itself; an empty stack is the base
+ * commit; else a commit with fixed author, the newest of its parents' dates, and as parents the base and
+ * the patches in their order, by which the stack is read back.
+ */
+
+#include "store/base/error.h"
+#include "store/component.h"
+#include "store/patch.h"
+
+#define STACK_MAX 512u
+
+struct stack {
+	struct oid patches[STACK_MAX]; /* commit ids, in order of application */
+	size_t count;
+	bool known; /* false: the commit is no composition (someone's own commit is served); count is 0 */
+};
+
+/* The stack that COMMIT (a base, a patch, a composition, or anything) stands for. */
+int stack_read(struct store *store, const struct component *component, const struct patch_list *patches,
+	const struct oid *commit, struct stack *ret, struct error *err);
+
+/*
+ * Compose. -EEXIST: two patches touch a path, and neither builds on nor supersedes the other: the
+ * message lists the labels and the paths (the first ten). In a batch.
+ */
+int stack_compose(struct store *store, const struct component *component, const struct patch_list *patches,
+	const struct stack *stack, struct oid *ret, struct error *err);
+
+/*
+ * Edits: those that a label brings with it (patches it builds on) are added before it; those that it
+ * supersedes are taken off. *RET_CHANGED false: nothing to do. -ENOENT: no such label; -EBUSY (remove):
+ * another applied patch builds on it.
+ */
+int stack_add(const struct patch_list *patches, struct stack *stack, const char *label, bool *ret_changed,
+	struct error *err);
+int stack_remove(const struct patch_list *patches, struct stack *stack, const char *label, bool *ret_changed,
+	struct error *err);
+
+/* "3.0.20 (a, c)", "3.0.20" for an empty stack, "3.0.20 (commit 1a2b3c4)" for an unknown one. Caller frees. */
+char *stack_version_label(const struct component *component, const struct patch_list *patches,
+	const struct stack *stack, const struct oid *active);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_STORE_STORE_H
+#define VENEER_STORE_STORE_H
+
+/*
+ * A store on disk: /var/lib/veneer, 0700.
+ *
+ *     git/      bare repository            objects/  served bytes, by XXH3-128
+ *     cache/    can be rebuilt             run/      control sockets of mounted components
+ *     lock      one writer at a time
+ *
+ * Calling sequence: store_init() once; store_open(); for anything that writes, store_lock() first and
+ * hold it to the end of the command.
+ */
+
+#include "store/base/error.h"
+#include "store/git/repo.h"
+
+#define STORE_DEFAULT_PATH "/var/lib/veneer"
+#define STORE_LOCK_TIMEOUT_MS 60000
+
+struct store {
+	char *path;	/* owned, absolute and canonical */
+	int fd;		/* the directory */
+	int objects_fd; /* objects/ */
+	int cache_fd;	/* cache/ */
+	int run_fd;	/* run/ */
+	struct repo *repo;
+};
+
+/* Make a store at PATH (parents too). A store that is there already: 0, and *RET_EXISTED is true. */
+int store_init(const char *path, bool *ret_existed, struct error *err);
+/* -ENOENT: none there ("run veneer init"); -EACCES: not ours or open to others. */
+int store_open(const char *path, struct store **ret, struct error *err);
+void store_free(struct store *store);
+/* An fd whose close unlocks; see lock_acquire(). */
+int store_lock(struct store *store, int timeout_ms, struct error *err);
+
+static inline void store_freep(struct store **store)
+{
+	if (*store)
+		store_free(*store);
+}
+#define cleanup_store __attribute__((cleanup(store_freep)))
+
+#endif

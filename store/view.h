@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_STORE_VIEW_H
+#define VENEER_STORE_VIEW_H
+
+/*
+ * The view: the immutable trie of the paths that differ between an active commit and its base, and
+ * nothing else; its size is the patch's. It is one flat block of memory (entries in breadth-first
+ * order, the children of a directory contiguous and sorted by name, strings and attributes behind),
+ * so that a lookup is a binary search and the whole can be written to and mapped from a file.
+ *
+ * Calling sequence:
+ *   view_load()      commit → trie, everything that can be wrong is found here and named;
+ *   view_complete()  materialise the objects, and fill in what entries inherit from the base's files;
+ *   then it may be published and is never written again. view_ref()/view_unref() count its users.
+ *
+ * Threads: after view_complete() any number may read.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "store/base/error.h"
+#include "store/base/hash.h"
+#include "store/component.h"
+#include "store/meta.h"
+#include "store/store.h"
+
+struct view;
+
+enum view_kind {
+	VIEW_THROUGH,	/* a directory that only leads to entries: itself as the base has it (which may lack it) */
+	VIEW_DELETED,	/* nothing here, whatever the base has */
+	VIEW_FILE,
+	VIEW_SYMLINK,
+	VIEW_DIRECTORY, /* a directory in its own right: new, or with metadata; the base's entries show through where it has one */
+	VIEW_SPECIAL,	/* fifo, socket, device */
+};
+
+#define VIEW_NONE UINT32_MAX
+
+struct view_entry {
+	const char *name; /* NUL-terminated */
+	uint32_t name_length;
+	uint32_t parent;	/* index; VIEW_NONE for the root (index 0) */
+	uint32_t first_child;	/* index */
+	uint32_t child_count;
+	enum view_kind kind;
+	unsigned present;	/* enum meta_keys that are given or completed; all, but for VIEW_DIRECTORY over a base directory */
+	mode_t mode;		/* type and permissions, as st_mode */
+	uid_t uid;
+	gid_t gid;
+	struct timespec mtime;
+	uint64_t size;		/* bytes of the file, length of the target */
+	dev_t device;		/* st_rdev */
+	struct oid blob;	/* file, symlink */
+	struct hash128 object;	/* file: its address */
+	const char *target;	/* symlink, NUL-terminated */
+	const struct meta_xattr *xattrs;
+	size_t xattr_count;
+	struct hash128 identity; /* of (path, content, metadata): equal identity, equal entry; for directories of the path alone */
+};
+
+/*
+ * Build the view of COMMIT over the base that it stands on. Checks: names, depth, symlink targets
+ * (1…4095 bytes, no NUL), no entry beneath a symlink or file, meta blobs, presence and type of every
+ * object read. -EBADMSG naming path and reason. Does not touch the base directory or objects/.
+ */
+int view_load(struct store *store, const struct oid *commit, struct view **ret, struct error *err);
+/* What view_load checks, of any tree over any base tree, for commits at the door. */
+int view_check(struct store *store, const struct oid *base_tree, const struct oid *tree, struct error *err);
+/*
+ * Ready to serve: every VIEW_FILE has its object on disk, verified against its blob, durable; every key
+ * that is not present is taken from the base file at that path beneath BASEFD, else the defaults.
+ */
+int view_complete(struct view *view, struct store *store, int basefd, struct error *err);
+
+struct view *view_ref(struct view *view);
+void view_unref(struct view *view); /* NULL is fine */
+static inline void view_unrefp(struct view **view)
+{
+	view_unref(*view);
+}
+#define cleanup_view __attribute__((cleanup(view_unrefp)))
+
+const struct oid *view_commit(const struct view *view);
+const struct oid *view_base(const struct view *view); /* the base commit */
+size_t view_count(const struct view *view); /* entries, the root included */
+size_t view_bytes(const struct view *view); /* memory that it takes */
+const struct view_entry *view_at(const struct view *view, uint32_t index); /* 0 is the root */
+/* The child of directory INDEX called NAME; VIEW_NONE. */
+uint32_t view_child(const struct view *view, uint32_t index, const char *name, size_t len);
+/* The entry at a relative path; VIEW_NONE where the view has none. */
+uint32_t view_lookup(const struct view *view, const char *path);
+/* The path of an entry, appended to SB. */
+void view_path(const struct view *view, uint32_t index, struct strbuf *sb);
+
+/*
+ * Each path that is served differently by OLD and NEW (either may be NULL: the bare base). OLD_INDEX or
+ * NEW_INDEX is VIEW_NONE where that view has no entry. THROUGH entries are not reported for themselves.
+ * In order of paths. PATH is valid during the call.
+ */
+typedef int (*view_diff_fn)(void *arg, const char *path, uint32_t old_index, uint32_t new_index);
+int view_diff(const struct view *old, const struct view *new, view_diff_fn fn, void *arg);
+
+#endif
