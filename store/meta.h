@@ -12,12 +12,17 @@
  *     gid 0
  *     mtime 1700000000.123456789
  *     xattr security.capability base64:AQAAAg…
- *     xattr none            an explicit "no attributes at all"
+ *     xattr none            an explicit "no attributes at all" (exactly one word)
  *     object xxh3-128:HEX SIZE
  *
  * Where a file's meta stands: `.veneer/meta/<path>`; a directory's: `.veneer/meta/<path>/.veneer`
  * (a tree cannot hold a blob and a tree of one name; no file may be called ".veneer"). Reading also
  * accepts `.veneer/meta/<path>` with `type directory`.
+ *
+ * The nanoseconds of mtime count forward, as in struct timespec, also where the seconds are negative;
+ * one to nine digits are read, as a decimal fraction (none: 0), nine are written. In an attribute's
+ * name a blank, '%', and control bytes are written %XX (upper-case hex); nothing else may be. A final
+ * newline may be missing; an empty text is good and says nothing. `type` excludes `object`.
  *
  * A key left out is inherited from the base file at that path, and where there is none from the
  * defaults. Where any `xattr` line stands, they are all the attributes there are.
