@@ -6,39 +6,48 @@
  * Objects: the plain bytes of served files, one read-only file each, named by XXH3-128:
  * objects/ab/cdef…. A cache: whatever is missing or damaged is made again from its git blob.
  *
- * Writing: O_TMPFILE → write while hashing → fsync → linkat(2) to its name → fsync of the directory
- * (object_sync_all() once for many). EEXIST with equal bytes is success; with other bytes an error
- * (-EEXIST), for then either file is not what its name says.
+ * Writing: O_TMPFILE → write → fsync → linkat(2) to its name → fsync of the directories
+ * (object_sync_all() once for many). Where the name exists: equal bytes are success; a file that does
+ * not hash to its name is damaged and replaced (who has it open keeps what he has); a file that does
+ * and yet has other bytes is a collision of the hash, -EEXIST.
  *
  * After a crash: an object is there whole or not at all.
+ *
+ * Threads: as struct store, one at a time; object_open() and object_verify() any number.
  */
 
 #include <stdint.h>
 
 #include "store/base/error.h"
 #include "store/base/hash.h"
-#include "store/git/repo.h"
+#include "store/store.h"
 
 #define OBJECT_BYTES_MAX (4ull << 30)
 #define OBJECT_PATH_LENGTH 33 /* "ab/" and 30 digits */
 
 void object_path(const struct hash128 *hash, char path[OBJECT_PATH_LENGTH + 1]);
 
-/* OBJECTS_FD is the open directory objects/. Put DATA; its address in *RET. Durable after object_sync_all(). */
-int object_put(int objects_fd, const void *data, size_t size, struct hash128 *ret, struct error *err);
+/* Put DATA; its address in *RET. Durable after object_sync_all(). -E2BIG: larger than OBJECT_BYTES_MAX. */
+int object_put(struct store *store, const void *data, size_t size, struct hash128 *ret, struct error *err);
 
 /*
- * Make the object of the git blob OID, and check it: the blob's git id by libgit2's strict reading,
- * and, where EXPECTED is not NULL, that hash and size are as expected (-EBADMSG: not so).
+ * See to it that the object of the git blob OID is on disk. The blob is inflated and hashed (its git id
+ * checked by libgit2's strict reading), unless store->blobs knows which object it is and that file is
+ * there with the right size. Where EXPECTED is not NULL: -EBADMSG when the content hashes to something
+ * else. The content's own size in *RET_SIZE; comparing it with what metadata says is the caller's.
+ * Durable after object_sync_all().
  */
-int object_materialise(int objects_fd, struct repo *repo, const struct oid *oid,
-	const struct hash128 *expected, struct hash128 *ret, uint64_t *ret_size, struct error *err);
+int object_materialise(struct store *store, const struct oid *oid, const struct hash128 *expected,
+	struct hash128 *ret, uint64_t *ret_size, struct error *err);
+
+/* fsync the directories that objects were linked into since the last call; none: costs nothing. */
+int object_sync_all(struct store *store, struct error *err);
+
+/* ---- reading; OBJECTS_FD is the open directory objects/ ---- */
 
 /* O_RDONLY fd, or -ENOENT, or -EBADMSG where its size is not SIZE (that much is seen for nothing). */
 int object_open(int objects_fd, const struct hash128 *hash, uint64_t size, struct error *err);
 /* Read it all and compare with its name: 0, -ENOENT, -EBADMSG. */
 int object_verify(int objects_fd, const struct hash128 *hash, uint64_t size, struct error *err);
-/* fsync objects/ and the directories in it that objects were linked into (syncfs of their filesystem). */
-int object_sync_all(int objects_fd, struct error *err);
 
 #endif

@@ -13,7 +13,11 @@
  * hold it to the end of the command.
  */
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "store/base/error.h"
+#include "store/blobmap.h"
 #include "store/git/repo.h"
 
 #define STORE_DEFAULT_PATH "/var/lib/veneer"
@@ -23,9 +27,11 @@ struct store {
 	char *path;	/* owned, absolute and canonical */
 	int fd;		/* the directory */
 	int objects_fd; /* objects/ */
+	uint64_t objects_unsynced[4]; /* a bit for each directory in it that object_sync_all() has to fsync */
 	int cache_fd;	/* cache/ */
 	int run_fd;	/* run/ */
 	struct repo *repo;
+	struct blobmap *blobs; /* which object a blob is */
 };
 
 /* Make a store at PATH (parents too). A store that is there already: 0, and *RET_EXISTED is true. */

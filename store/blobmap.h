@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_STORE_BLOBMAP_H
+#define VENEER_STORE_BLOBMAP_H
+
+/*
+ * Which object a blob is: blob id → XXH3-128 and size, as found by inflating and hashing it once, so
+ * that activating a commit again inflates nothing. Kept in cache/blobs, fixed records appended:
+ *
+ *     blob id 20 · XXH3-128 16 · size 8 (big-endian) · XXH3-64 of the 44 bytes before, 8 (big-endian)
+ *
+ * A record states a fact about content, true whether or not the object is on disk: nothing has to be
+ * written in any order, and nothing is fsynced.
+ *
+ * Calling sequence: blobmap_new(); the file is read at the first find or add. Several processes may
+ * append at once.
+ *
+ * Error handling: it is a cache. Whatever cannot be read is not known, whatever cannot be written is
+ * not remembered; only a lack of memory is an error. A damaged record is ignored, and the file is
+ * replaced by one of the good records. Past BLOBMAP_RECORDS_MAX it begins anew.
+ *
+ * After a crash: some records are lost or torn, see above.
+ *
+ * Threads: one at a time.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/base/hash.h"
+#include "store/git/repo.h"
+
+#define BLOBMAP_FILE "blobs"
+#define BLOBMAP_RECORD_BYTES 52u
+#define BLOBMAP_RECORDS_MAX (1u << 18)
+
+struct blobmap;
+
+/* CACHE_FD, the directory cache/, is borrowed and must outlive the map. NULL: out of memory. */
+struct blobmap *blobmap_new(int cache_fd);
+void blobmap_free(struct blobmap *map);
+/* false: not known */
+bool blobmap_find(struct blobmap *map, const struct oid *blob, struct hash128 *ret, uint64_t *ret_size);
+/* 0 or -ENOMEM */
+int blobmap_add(struct blobmap *map, const struct oid *blob, const struct hash128 *hash, uint64_t size);
+size_t blobmap_count(struct blobmap *map);
+
+static inline void blobmap_freep(struct blobmap **map)
+{
+	if (*map)
+		blobmap_free(*map);
+}
+#define cleanup_blobmap __attribute__((cleanup(blobmap_freep)))
+
+#endif
