@@ -34,7 +34,10 @@ struct store {
 	struct blobmap *blobs; /* which object a blob is */
 };
 
-/* Make a store at PATH (parents too). A store that is there already: 0, and *RET_EXISTED is true. */
+/*
+ * Make a store at PATH (parents too). A store that is there already: 0, and *RET_EXISTED is true; one that
+ * was half made is completed. -ENOTEMPTY: something else is in that directory; -EACCES: not ours or open to others.
+ */
 int store_init(const char *path, bool *ret_existed, struct error *err);
 /* -ENOENT: none there ("run veneer init"); -EACCES: not ours or open to others. */
 int store_open(const char *path, struct store **ret, struct error *err);
