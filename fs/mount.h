@@ -51,4 +51,13 @@ enum mount_state {
 int mount_query(struct store *store, const struct component *component, enum mount_state *ret,
 	struct error *err);
 
+/*
+ * The component's own directory, as it is beneath the mount, as an O_PATH fd: the daemon hands it out over
+ * its control socket (SCM_RIGHTS); where nothing is mounted it is opened by its path. What a
+ * command reads of the base (create, apply) it reads through this fd, never by path. -ENOENT: the
+ * directory is missing; -ENOTCONN: mounted, but the daemon does not answer.
+ */
+int mount_open_base(struct store *store, const struct component *component, int *ret_fd,
+	struct error *err);
+
 #endif
