@@ -56,19 +56,23 @@ struct patch_spec {
  * Make a patch of SET over the component's newest base. In this order: the base grows where it lacks
  * touched paths, the patch commit, then in one transaction the refs patches/LABEL, base, and active
  * (recomposed over the grown base: it serves the same). Changes equal to the base are dropped; -ENODATA:
- * nothing is left. Begins and commits its own batch unless one is open. Store locked.
+ * nothing is left. BASEFD is the component's own directory, beneath any mount. In a batch (the one in
+ * which SET's blobs were written), which is committed here, before the refs move. Store locked.
  * -EEXIST: the label is taken.
  */
-int patch_create(struct store *store, struct component *component, const struct changeset *set,
-	const struct patch_spec *spec, char **ret_label, struct oid *ret_commit, struct error *err);
+int patch_create(struct store *store, struct component *component, int basefd,
+	const struct changeset *set, const struct patch_spec *spec, char **ret_label,
+	struct oid *ret_commit, struct error *err);
 
 /*
  * Make a patch of a commit made with plain git: its tree is checked as apply would check it
  * (view_check), its parent becomes the nearest base or patch of this component among its ancestors,
- * its message SPEC's with our trailers; author and time of COMMIT stay.
+ * its message SPEC's (NULL: its own) with our trailers; author and time of COMMIT stay. The base grows
+ * and the batch is committed as above.
  */
-int patch_create_from_commit(struct store *store, struct component *component, const struct oid *commit,
-	const struct patch_spec *spec, char **ret_label, struct oid *ret_commit, struct error *err);
+int patch_create_from_commit(struct store *store, struct component *component, int basefd,
+	const struct oid *commit, const struct patch_spec *spec, char **ret_label,
+	struct oid *ret_commit, struct error *err);
 
 /* a, b, …, z, aa, … after the greatest label of that form in use. LABEL has PATCH_LABEL_MAX + 1 bytes. */
 void patch_next_label(const struct patch_list *list, char *label);
