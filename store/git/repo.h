@@ -125,11 +125,13 @@ int repo_tree_edit(struct repo *repo, const struct oid *base, struct tree_change
  * Walk what differs between trees A and B (either NULL or zero: empty). Subtrees of equal id are not
  * read. FN is called for each path at which a non-directory entry differs: OLD_ENTRY or NEW_ENTRY is
  * NULL where that side has no file there. A non-zero return of FN ends the walk and is returned.
- * Names are checked (path_name_problem) and the depth limited to PATH_DEPTH_MAX unless TRUSTED;
+ * Names are checked (path_name_problem) and the depth limited to PATH_DEPTH_MAX unless TRUSTED (which
+ * allows ".veneer" as a name, and a depth of TREE_DEPTH_MAX, for walks of or below `.veneer/meta`);
  * SKIP (may be NULL) names an entry of the top level that is passed over. -EBADMSG: a submodule, a bad
  * name, too deep, more than TREE_WALK_MAX entries, or a missing or corrupt tree: the path is named.
  */
 #define TREE_WALK_MAX 4000000u
+#define TREE_DEPTH_MAX 260u /* PATH_DEPTH_MAX, ".veneer/meta/" in front and "/.veneer" behind */
 typedef int (*tree_compare_fn)(void *arg, const char *path, const struct tree_entry *old_entry,
 	const struct tree_entry *new_entry, struct error *err);
 int repo_tree_compare(struct repo *repo, const struct oid *a, const struct oid *b, const char *skip,
