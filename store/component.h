@@ -23,6 +23,8 @@
 #include "store/store.h"
 
 #define COMPONENT_NAME_MAX 64
+#define COMPONENT_VERSION_MAX 128
+#define BASE_SEARCH_MAX 10000u /* first parents that commit_find_base() follows */
 #define REF_NAME_MAX 256
 
 enum snapshot_kind { SNAPSHOT_TOUCHED, SNAPSHOT_FULL };
@@ -51,8 +53,11 @@ struct component_spec {
 /* Progress of a full snapshot: called now and then. */
 typedef void (*progress_fn)(void *arg, uint64_t done_files, uint64_t done_bytes);
 /*
- * Declare a component: writes the base commit and the refs base and active (= base), and a first
- * journal entry. Store locked. -EEXIST: there is one of this name (or one on this directory).
+ * Declare a component: writes the base commit, then the refs active and base, then a first journal
+ * entry. Store locked. -EEXIST: there is one of this name (or one on this directory); -EINVAL: a name,
+ * version or path that cannot be (control characters, a blank at the end), "/", DIRECTORY not beneath
+ * ROOT, the store inside DIRECTORY or the other way round; -ENOENT, -ENOTDIR.
+ * After a crash: without the ref base there is no component, and it may be declared again.
  */
 int component_add(struct store *store, const struct component_spec *spec, progress_fn progress, void *arg,
 	struct error *err);
@@ -77,6 +82,13 @@ static inline void string_list_freep(char ***list)
 
 /* "refs/veneer/NAME/LEAF" */
 void component_ref(const char *name, const char *leaf, char ref[REF_NAME_MAX]);
+
+/*
+ * Write a base commit of COMPONENT (its name, directory, root, version and snapshot kind count) with TREE,
+ * over the base commit PARENT (NULL: the first one). TIME in seconds since the epoch. In a batch; moves no ref.
+ */
+int component_write_base(struct store *store, const struct component *component, const struct oid *tree,
+	const struct oid *parent, int64_t time, struct oid *ret, struct error *err);
 
 /* Is COMMIT a base commit (trailer `Kind: base`)? */
 bool commit_is_base(const struct commit *commit);
