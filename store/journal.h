@@ -4,11 +4,17 @@
 
 /*
  * The journal: an append-only chain of commits at refs/veneer/NAME/journal, one for each switch.
- * An entry's first parent is the entry before (the first has none); its second parent is the commit
- * that was switched to, which keeps it reachable for ever; its tree is that commit's tree. So
- * `git log --first-parent` reads it and `git diff JOURNAL~3 JOURNAL` shows what changed. Trailers:
- * Action, From, To, Actor-Uid, Actor-Login-Uid, Actor-Pid, Actor-Sudo-User, Actor-Command, Labels,
- * Reason, Time (ISO 8601 UTC with microseconds).
+ * An entry's parents are the entry before and the commit that is served from then on (the first entry
+ * has the latter only), which keeps it reachable for ever; its tree is that commit's tree. So
+ * `git log --first-parent` reads it and `git diff JOURNAL~3 JOURNAL` shows what changed.
+ *
+ * The action "refused" switches nothing: what is served is still FROM, and TO, which may be broken or
+ * hostile, is named and not kept.
+ *
+ * The subject is for people: "applied: 1a2b3c4 → 5d6e7f8 (a c)". Trailers: Action, From, To (full ids,
+ * zeros: none), Labels, Reason (both left out where empty), Time (ISO 8601 UTC with microseconds),
+ * Actor-Uid, Actor-Login-Uid (left out: not set), Actor-Pid, Actor-Sudo-User (left out: none),
+ * Actor-Command. Control characters in texts are written \xHH.
  */
 
 #include <stdint.h>
@@ -17,33 +23,45 @@
 #include "store/base/error.h"
 #include "store/component.h"
 
+#define JOURNAL_TEXT_MAX 1000u /* bytes of a command line, a reason, a user's name; what is longer is cut */
+
 struct journal_actor {
-	uid_t uid;
-	uint32_t login_uid; /* UINT32_MAX: not set */
+	uid_t uid;	    /* real */
+	uint32_t login_uid; /* of the session's login, whatever sudo or su did since; UINT32_MAX: not set */
 	pid_t pid;
 	char *sudo_user; /* owned; NULL: none */
-	char *command;	 /* owned; the command line, spaces between words, control characters escaped, at most 1,000 bytes */
+	char *command;	 /* owned; the command line, blanks between words, escaped */
 };
-/* From /proc/self and the environment. */
+/* The calling process, from /proc/self and the environment. */
 int journal_actor_self(struct journal_actor *ret, struct error *err);
 void journal_actor_release(struct journal_actor *actor);
 
 struct journal_entry {
 	struct oid id; /* the journal commit */
 	struct oid from, to;
-	char *action; /* added, applied, reverted, rolled-back, switched, recomposed, refused */
+	char *action; /* this and the texts below: owned; added, applied, reverted, rolled-back, switched, recomposed, refused */
 	char *labels; /* the stack after it: "a c"; "" for the bare base */
 	char *reason; /* "" where none */
 	int64_t time_us; /* microseconds since the epoch */
 	struct journal_actor actor;
 };
 void journal_entry_release(struct journal_entry *entry);
+#define cleanup_journal_entry __attribute__((cleanup(journal_entry_release)))
 
-/* Append; action, labels, reason, from and to of ENTRY count, time is now, ACTOR is self unless NULL fields… see above. Store locked. */
+/*
+ * Append an entry: action, from and to of ENTRY, and labels and reason where they are not NULL. The time
+ * is now. The actor is ENTRY's where entry->actor.command is set (whoever asked the daemon), else the
+ * calling process. Writes a batch of its own: none may be open. Store locked, or else retried where
+ * another process appends at the same time. TO (FROM of what was refused) must be a commit that is there.
+ * After a crash: the entry is there whole, or not at all.
+ */
 int journal_append(struct store *store, const char *component, const struct journal_entry *entry,
 	struct error *err);
 
-/* Newest first, at most LIMIT entries (0: all); non-zero of FN ends and is returned. */
+/*
+ * Newest first, at most LIMIT entries (0: all); non-zero of FN ends and is returned. ENTRY is valid
+ * during the call. No journal: no call. -EBADMSG: an entry that is broken, named.
+ */
 typedef int (*journal_fn)(void *arg, const struct journal_entry *entry, struct error *err);
 int journal_each(struct store *store, const char *component, size_t limit, journal_fn fn, void *arg,
 	struct error *err);
