@@ -9,8 +9,8 @@
  * Calling sequence:
  *   repo_init() once for a new store, then repo_open(). Reads at any time. Writes (blobs, trees,
  *   commits) between repo_batch_begin() and repo_batch_commit(): they are held in memory, readable
- *   at once through the same handle, and reach the disk as one pack, fsynced, by repo_batch_commit();
- *   nothing is on disk before. A batch that grows past REPO_BATCH_BYTES is flushed to a pack by
+ *   at once through the same handle, and reach the disk as one pack (a handful of small ones as loose
+ *   objects), fsynced, by repo_batch_commit(); nothing is on disk before. A batch that grows past REPO_BATCH_BYTES is flushed to a pack by
  *   itself. Only then may a ref that leads to them be moved, by repo_refs_update().
  *
  * Error handling: 0 or a negative errno, message in ERR naming the id, path or ref. -ENOENT: no such
@@ -116,7 +116,7 @@ struct tree_change {
  * The tree that results from BASE (NULL or zero: empty) with CHANGES, which are sorted here in place
  * (by path_compare). A file put where a directory was replaces it, and the other way round; trees left
  * empty vanish; removing what is not there is no error. Directories without a change are not read.
- * Two changes at one path, or one beneath a file that another puts: -EINVAL. Needs a batch.
+ * Two changes at one path, or something put beneath a file that another puts: -EINVAL. Needs a batch.
  */
 int repo_tree_edit(struct repo *repo, const struct oid *base, struct tree_change *changes, size_t count,
 	struct oid *ret, struct error *err);
@@ -174,7 +174,7 @@ int repo_commit_write(struct repo *repo, const struct commit_spec *spec, struct 
  * forms. -ENOENT: nothing; -EINVAL: ambiguous or malformed.
  */
 int repo_resolve(struct repo *repo, const char *rev, struct oid *ret, struct error *err);
-/* Bytes of an object as git stores it ("tree 123…"): cost of reading, for limits. */
+/* 1: it is there, of whatever type; 0: it is not. */
 int repo_object_exists(struct repo *repo, const struct oid *oid);
 
 /* ---- trailers: git-interpret-trailers(1) ---- */

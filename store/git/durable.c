@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <nettle/sha1.h>
+#include <nettle/version.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "store/base/io.h"
+#include "store/git/internal.h"
+
+/* Level 1: on shared libraries 3 times as fast as level 6 for some 6 % more bytes. */
+#define DEFLATE_LEVEL 1
+#define DEFLATE_INPUT_MAX (1u << 30) /* zlib counts in unsigned int */
+
+struct durable {
+	int dirfd, fd;
+	int failed; /* 0 or the first negative errno */
+	uint64_t offset;
+	uint32_t crc;
+	struct sha1_ctx sha;
+	z_stream deflate;
+	bool deflating;
+	size_t used;
+	uint8_t buffer[64 << 10];
+};
+
+int durable_begin(int dirfd, struct durable **ret)
+{
+	CLEANUP(durable_freep) struct durable *file = calloc(1, sizeof *file);
+
+	if (!file)
+		return -ENOMEM;
+	file->dirfd = dirfd;
+	file->fd = openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0444);
+	if (file->fd < 0)
+		return -errno;
+	if (deflateInit(&file->deflate, DEFLATE_LEVEL) != Z_OK)
+		return -ENOMEM;
+	file->deflating = true;
+	sha1_init(&file->sha);
+	*ret = TAKE_PTR(file);
+	return 0;
+}
+
+void durable_free(struct durable *file)
+{
+	if (!file)
+		return;
+	if (file->deflating)
+		deflateEnd(&file->deflate);
+	if (file->fd >= 0)
+		close(file->fd);
+	free(file);
+}
+
+static void durable_flush(struct durable *file)
+{
+	if (file->failed == 0 && file->used > 0)
+		file->failed = io_write(file->fd, file->buffer, file->used);
+	file->used = 0;
+}
+
+static void durable_append(struct durable *file, const uint8_t *data, size_t len)
+{
+	file->offset += len;
+	while (len > 0 && file->failed == 0) {
+		size_t part = sizeof file->buffer - file->used;
+
+		if (part > len)
+			part = len;
+		memcpy(file->buffer + file->used, data, part);
+		file->used += part;
+		data += part;
+		len -= part;
+		if (file->used == sizeof file->buffer)
+			durable_flush(file);
+	}
+}
+
+void durable_write(struct durable *file, const void *data, size_t len)
+{
+	if (len == 0)
+		return;
+	sha1_update(&file->sha, len, data);
+	file->crc = (uint32_t)crc32_z(file->crc, data, len);
+	durable_append(file, data, len);
+}
+
+static void deflate_some(struct durable *file, const uint8_t *data, size_t len, int mode)
+{
+	uint8_t out[16 << 10];
+	z_stream *z = &file->deflate;
+	int rc;
+
+	z->next_in = (uint8_t *)data;
+	z->avail_in = (unsigned)len;
+	do {
+		z->next_out = out;
+		z->avail_out = sizeof out;
+		rc = deflate(z, mode);
+		durable_write(file, out, sizeof out - z->avail_out);
+	} while (rc == Z_OK && (z->avail_in > 0 || z->avail_out == 0));
+}
+
+void durable_deflate(struct durable *file, const void *data, size_t len, bool last)
+{
+	const uint8_t *at = data;
+
+	while (len > DEFLATE_INPUT_MAX) {
+		deflate_some(file, at, DEFLATE_INPUT_MAX, Z_NO_FLUSH);
+		at += DEFLATE_INPUT_MAX;
+		len -= DEFLATE_INPUT_MAX;
+	}
+	deflate_some(file, at, len, last ? Z_FINISH : Z_NO_FLUSH);
+	if (last)
+		deflateReset(&file->deflate);
+}
+
+uint64_t durable_offset(const struct durable *file)
+{
+	return file->offset;
+}
+
+void durable_crc_begin(struct durable *file)
+{
+	file->crc = (uint32_t)crc32_z(0, NULL, 0);
+}
+
+uint32_t durable_crc(const struct durable *file)
+{
+	return file->crc;
+}
+
+void durable_trailer(struct durable *file, struct oid *ret)
+{
+	struct sha1_ctx sha = file->sha;
+
+#if NETTLE_VERSION_MAJOR >= 4
+	sha1_digest(&sha, ret->id);
+#else
+	sha1_digest(&sha, sizeof ret->id, ret->id);
+#endif
+	durable_write(file, ret->id, sizeof ret->id);
+}
+
+/* By descriptor where we may (needs CAP_DAC_READ_SEARCH), else by its name in /proc. */
+static int durable_link(int fd, int dirfd, const char *name)
+{
+	char proc[32];
+
+	if (linkat(fd, "", dirfd, name, AT_EMPTY_PATH) == 0 || errno == EEXIST)
+		return 0;
+	snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
+	if (linkat(AT_FDCWD, proc, dirfd, name, AT_SYMLINK_FOLLOW) == 0 || errno == EEXIST)
+		return 0;
+	return -errno;
+}
+
+int durable_publish(struct durable *file, const char *name)
+{
+	durable_flush(file);
+	if (file->failed < 0)
+		return file->failed;
+	/* The umask is not git's business here: packs and objects are 0444. */
+	if (fchmod(file->fd, 0444) < 0 || fsync(file->fd) < 0)
+		return -errno;
+	return durable_link(file->fd, file->dirfd, name);
+}

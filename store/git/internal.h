@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_GIT_INTERNAL_H
+#define VENEER_GIT_INTERNAL_H
+
+/*
+ * What the files of this folder share: the handle, the batch, and the way from libgit2's errors to ours.
+ *
+ * Objects are written by our own code, never by libgit2's writers: batch_put() hashes, keeps the bytes
+ * in memory and hands them back to libgit2 through an odb backend that is asked before those on disk.
+ */
+
+#include <git2.h>
+#include <stdarg.h>
+
+#include "store/base/cleanup.h"
+#include "store/git/repo.h"
+
+/* ---- the handle (repo.c) ---- */
+
+struct batch_object {
+	struct oid oid;
+	git_object_t type;
+	size_t size;
+	void *data; /* owned */
+};
+
+/* In order of writing, which puts every object behind those that it names. */
+struct batch {
+	bool open;
+	struct batch_object *objects;
+	size_t count, alloc;
+	uint32_t *slots; /* open addressing by the first bytes of the id: index + 1, 0 is free */
+	size_t slot_count; /* a power of two */
+	uint64_t bytes;
+};
+
+struct repo {
+	char *path; /* owned */
+	git_repository *git;
+	git_odb *odb;
+	struct batch batch;
+};
+
+/* libgit2 started and told what it may read; every entry point that has no repo calls it. */
+void library_start(void);
+
+/* ---- ids and errors (oid.c) ---- */
+
+git_oid oid_to_git(const struct oid *oid);
+struct oid oid_from_git(const git_oid *oid);
+#define OID_HEX(oid) (oid_hex((oid), (char[OID_HEX_LENGTH + 1]){ "" }))
+const char *oid_hex(const struct oid *oid, char *hex); /* returns HEX */
+
+/*
+ * RC of a libgit2 call that failed, as an errno: what libgit2 tells apart, else FALLBACK. The message is
+ * the formatted one, ": ", libgit2's own.
+ */
+int git_failure(struct error *err, int rc, int fallback, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* TEXT for a message: control characters as \ooo, cut (with an ellipsis) where SHOWN is full. Returns SHOWN. */
+#define SHOWN_MAX 300
+#define SHOW(text) (text_show((text), (char[SHOWN_MAX]){ "" }))
+const char *text_show(const char *text, char shown[SHOWN_MAX]);
+
+/* ---- objects (object.c) ---- */
+
+/* -ENOENT, -EBADMSG (another type, corrupt), -E2BIG beyond LIMIT, which is checked before it is read. */
+int object_header(struct repo *repo, const struct oid *oid, git_object_t type, uint64_t *ret_size,
+	struct error *err);
+int object_read(struct repo *repo, const struct oid *oid, git_object_t type, uint64_t limit,
+	git_odb_object **ret, struct error *err);
+
+/* ---- the batch (batch.c) and what it becomes (pack.c, loose.c, durable.c) ---- */
+
+int batch_attach(struct repo *repo, struct error *err);
+/* DATA (malloc'd, SIZE bytes) becomes the batch's, also on failure. -EINVAL: no batch is open. */
+int batch_put(struct repo *repo, git_object_t type, void *data, size_t size, struct oid *ret,
+	struct error *err);
+void batch_release(struct batch *batch);
+
+/* Write the objects below objects/ (a directory's fd) so that they are durable when it returns. */
+int pack_write(int objects_fd, const struct batch *batch, struct error *err);
+int loose_write(int objects_fd, const struct batch *batch, struct error *err);
+
+/*
+ * A file that is there whole or not at all: written without a name, then published.
+ * After a crash: no trace, or the complete file.
+ */
+struct durable;
+int durable_begin(int dirfd, struct durable **ret);
+void durable_write(struct durable *file, const void *data, size_t len); /* errors are sticky */
+/* DATA deflated; the stream is complete with LAST. */
+void durable_deflate(struct durable *file, const void *data, size_t len, bool last);
+uint64_t durable_offset(const struct durable *file);
+void durable_crc_begin(struct durable *file);
+uint32_t durable_crc(const struct durable *file);
+/* Append the SHA-1 of all bytes so far, and tell it. */
+void durable_trailer(struct durable *file, struct oid *ret);
+/* fsync, then the name; one that exists already has the same bytes, for names are hashes of them. */
+int durable_publish(struct durable *file, const char *name);
+void durable_free(struct durable *file);
+DEFINE_CLEANUP(durable_free, struct durable *);
+
+/* ---- trees (tree.c) ---- */
+
+#define TREE_BYTES_MAX (256u << 20) /* one tree object */
+
+/* Like tree_at() and tree_find(), in the order of strcmp() on names, which is path_compare()'s. */
+struct tree_entry tree_by_name(const struct tree *tree, size_t index);
+bool tree_mode_known(uint32_t mode);
+
+/* ---- shared by several ---- */
+
+DEFINE_CLEANUP(git_odb_object_free, git_odb_object *);
+DEFINE_CLEANUP(git_object_free, git_object *);
+DEFINE_CLEANUP(git_commit_free, git_commit *);
+DEFINE_CLEANUP(git_tree_free, git_tree *);
+DEFINE_CLEANUP(git_reference_free, git_reference *);
+DEFINE_CLEANUP(git_diff_free, git_diff *);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/git/internal.h"
+
+/*
+ * The daemon's memory and descriptors are bounded (it runs under `ulimit -n 1024`), so are those that
+ * libgit2 may keep: parsed objects, mapped parts of packs, open packs.
+ */
+#define LIBRARY_CACHE_BYTES (8 << 20)
+#define LIBRARY_WINDOW_BYTES (4u << 20)
+#define LIBRARY_MAPPED_BYTES (32u << 20)
+#define LIBRARY_OPEN_PACKS 64u
+
+/*
+ * libgit2's settings belong to the process, and setting them while another thread reads them is a
+ * race: they are set once, before the first handle, and libgit2 stays until the process ends.
+ */
+static void library_configure(void)
+{
+	static const int levels[] = { GIT_CONFIG_LEVEL_PROGRAMDATA, GIT_CONFIG_LEVEL_SYSTEM,
+		GIT_CONFIG_LEVEL_XDG, GIT_CONFIG_LEVEL_GLOBAL };
+
+	git_libgit2_init();
+	for (size_t i = 0; i < ARRAY_SIZE(levels); i++)
+		git_libgit2_opts(GIT_OPT_SET_SEARCH_PATH, levels[i], "");
+	git_libgit2_opts(GIT_OPT_SET_TEMPLATE_PATH, "");
+	git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0);
+	git_libgit2_opts(GIT_OPT_ENABLE_FSYNC_GITDIR, 1);
+	git_libgit2_opts(GIT_OPT_ENABLE_STRICT_HASH_VERIFICATION, 1);
+	git_libgit2_opts(GIT_OPT_SET_CACHE_MAX_SIZE, (ssize_t)LIBRARY_CACHE_BYTES);
+	git_libgit2_opts(GIT_OPT_SET_MWINDOW_SIZE, (size_t)LIBRARY_WINDOW_BYTES);
+	git_libgit2_opts(GIT_OPT_SET_MWINDOW_MAPPED_LIMIT, (size_t)LIBRARY_MAPPED_BYTES);
+	git_libgit2_opts(GIT_OPT_SET_MWINDOW_FILE_LIMIT, (size_t)LIBRARY_OPEN_PACKS);
+}
+
+void library_start(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, library_configure);
+}
+
+/* A fresh repository is some twenty small files; one call makes them all durable. */
+static int repo_sync(const char *path, struct error *err)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_errno(err, errno, "open '%s'", path);
+	if (syncfs(fd) < 0)
+		return error_errno(err, errno, "sync '%s'", path);
+	return 0;
+}
+
+int repo_init(const char *path, struct error *err)
+{
+	git_repository_init_options options;
+	git_repository *git = NULL;
+	int rc;
+
+	library_start();
+	rc = git_repository_open_bare(&git, path);
+	git_repository_free(git);
+	if (rc == 0)
+		return 0;
+	git = NULL;
+	git_repository_init_options_init(&options, GIT_REPOSITORY_INIT_OPTIONS_VERSION);
+	options.flags = GIT_REPOSITORY_INIT_BARE | GIT_REPOSITORY_INIT_NO_REINIT |
+			GIT_REPOSITORY_INIT_MKDIR;
+	options.initial_head = "main";
+	options.description = "store of veneer; refs/veneer/ names what is served";
+	rc = git_repository_init_ext(&git, path, &options);
+	git_repository_free(git);
+	if (rc < 0)
+		return git_failure(err, rc, -EIO, "make the repository '%s'", path);
+	return repo_sync(path, err);
+}
+
+int repo_open(const char *path, struct repo **ret, struct error *err)
+{
+	cleanup_repo struct repo *repo = calloc(1, sizeof *repo);
+	int rc;
+
+	if (!repo || !(repo->path = strdup(path)))
+		return error_errno(err, ENOMEM, "open the repository '%s'", path);
+	library_start();
+	rc = git_repository_open_bare(&repo->git, path);
+	if (rc < 0)
+		return git_failure(err, rc, -EBADMSG, "open the repository '%s'", path);
+	rc = git_repository_odb(&repo->odb, repo->git);
+	if (rc < 0)
+		return git_failure(err, rc, -EBADMSG, "open the objects of '%s'", path);
+	rc = batch_attach(repo, err);
+	if (rc < 0)
+		return rc;
+	*ret = TAKE_PTR(repo);
+	return 0;
+}
+
+void repo_free(struct repo *repo)
+{
+	if (!repo)
+		return;
+	git_odb_free(repo->odb);
+	git_repository_free(repo->git);
+	batch_release(&repo->batch);
+	free(repo->path);
+	free(repo);
+}
