@@ -4,9 +4,9 @@
 
 /*
  * The view: the immutable trie of the paths that differ between an active commit and its base, and
- * nothing else; its size is the patch's. It is one flat block of memory (entries in breadth-first
- * order, the children of a directory contiguous and sorted by name, strings and attributes behind),
- * so that a lookup is a binary search and the whole can be written to and mapped from a file.
+ * nothing else; its size is the patch's. It is flat: one array of entries in breadth-first order, the
+ * children of a directory contiguous and sorted by name (memcmp, shorter first), so that a lookup is a
+ * binary search; names and attributes stand in memory of the view's own.
  *
  * Calling sequence:
  *   view_load()      commit → trie, everything that can be wrong is found here and named;
@@ -66,14 +66,18 @@ struct view_entry {
 /*
  * Build the view of COMMIT over the base that it stands on. Checks: names, depth, symlink targets
  * (1…4095 bytes, no NUL), no entry beneath a symlink or file, meta blobs, presence and type of every
- * object read. -EBADMSG naming path and reason. Does not touch the base directory or objects/.
+ * object read. -EBADMSG naming path and reason. Does not touch the base directory or objects/. Metadata
+ * that a commit of plain git has left as it was is read as store/plain_git.h says.
  */
 int view_load(struct store *store, const struct oid *commit, struct view **ret, struct error *err);
 /* What view_load checks, of any tree over any base tree, for commits at the door. */
 int view_check(struct store *store, const struct oid *base_tree, const struct oid *tree, struct error *err);
 /*
  * Ready to serve: every VIEW_FILE has its object on disk, verified against its blob, durable; every key
- * that is not present is taken from the base file at that path beneath BASEFD, else the defaults.
+ * that is not present is taken from the base file of the same type at that path beneath BASEFD, else
+ * the defaults. A THROUGH directory that the base lacks and that leads to something becomes a VIEW_DIRECTORY (root:root
+ * 0755, the commit's time); one that the base lacks and that leads to deletions alone stays. -EBADMSG: a
+ * path passes through a symlink of the base. After a failure the view is only good for view_unref().
  */
 int view_complete(struct view *view, struct store *store, int basefd, struct error *err);
 
@@ -98,9 +102,14 @@ uint32_t view_lookup(const struct view *view, const char *path);
 void view_path(const struct view *view, uint32_t index, struct strbuf *sb);
 
 /*
- * Each path that is served differently by OLD and NEW (either may be NULL: the bare base). OLD_INDEX or
- * NEW_INDEX is VIEW_NONE where that view has no entry. THROUGH entries are not reported for themselves.
- * In order of paths. PATH is valid during the call.
+ * Each path that is served differently by OLD and NEW (either may be NULL: the bare base), in order of
+ * paths (path_compare). Both completed, or neither. OLD_INDEX or NEW_INDEX is VIEW_NONE where that view has no entry.
+ * Reported are: an entry on one side alone (a deletion too), entries of another kind, content or
+ * metadata. Not reported: THROUGH entries against THROUGH or none. Where one side has a directory and
+ * the other a file, a deletion or nothing, the path is reported and then each entry beneath it, against
+ * VIEW_NONE; entries of the *base* beneath it, which appear or vanish with it, are not: what was known of
+ * the whole subtree is stale. PATH is valid during the call; non-zero of FN ends the walk and is
+ * returned; -ENOMEM.
  */
 typedef int (*view_diff_fn)(void *arg, const char *path, uint32_t old_index, uint32_t new_index);
 int view_diff(const struct view *old, const struct view *new, view_diff_fn fn, void *arg);

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/base/cleanup.h"
+#include "store/base/path.h"
+#include "store/view_internal.h"
+
+/* ---- memory ---- */
+
+#define CHUNK_BYTES 65536u
+
+struct view_chunk {
+	struct view_chunk *next;
+	size_t used, size;
+	_Alignas(max_align_t) char data[];
+};
+
+void *view_alloc(struct view_arena *arena, size_t size)
+{
+	struct view_chunk *chunk = arena->chunks;
+	void *result;
+
+	size = (size + 7) & ~(size_t)7;
+	if (size > VIEW_BYTES_MAX || arena->bytes > VIEW_BYTES_MAX - size) {
+		arena->bytes = (size_t)VIEW_BYTES_MAX + 1;
+		return NULL;
+	}
+	if (!chunk || chunk->size - chunk->used < size) {
+		size_t capacity = size > CHUNK_BYTES ? size : CHUNK_BYTES;
+
+		chunk = malloc(sizeof *chunk + capacity);
+		if (!chunk)
+			return NULL;
+		chunk->used = 0;
+		chunk->size = capacity;
+		chunk->next = arena->chunks;
+		arena->chunks = chunk;
+	}
+	result = chunk->data + chunk->used;
+	chunk->used += size;
+	arena->bytes += size;
+	return result;
+}
+
+char *view_strndup(struct view_arena *arena, const char *string, size_t len)
+{
+	char *copy = view_alloc(arena, len + 1);
+
+	if (!copy)
+		return NULL;
+	memcpy(copy, string, len);
+	copy[len] = '\0';
+	return copy;
+}
+
+int view_memory_error(const struct view_arena *arena, struct error *err)
+{
+	if (arena->bytes > VIEW_BYTES_MAX)
+		return error_set(err, -EBADMSG, "its names and metadata take more than %u MiB",
+			VIEW_BYTES_MAX >> 20);
+	return error_set(err, -ENOMEM, "out of memory");
+}
+
+void view_arena_release(struct view_arena *arena)
+{
+	while (arena->chunks) {
+		struct view_chunk *chunk = arena->chunks;
+
+		arena->chunks = chunk->next;
+		free(chunk);
+	}
+	arena->bytes = 0;
+}
+
+/* ---- entries ---- */
+
+int view_set_xattrs(struct view_arena *arena, struct view_entry *entry, const struct meta *meta,
+	struct error *err)
+{
+	struct meta_xattr *xattrs;
+
+	entry->xattrs = NULL;
+	entry->xattr_count = 0;
+	if (meta->xattr_count == 0)
+		return 0;
+	xattrs = view_alloc(arena, meta->xattr_count * sizeof *xattrs);
+	if (!xattrs)
+		return view_memory_error(arena, err);
+	for (size_t i = 0; i < meta->xattr_count; i++) {
+		const struct meta_xattr *from = &meta->xattrs[i];
+
+		xattrs[i].name = view_strndup(arena, from->name, strlen(from->name));
+		xattrs[i].value = view_alloc(arena, from->size);
+		xattrs[i].size = from->size;
+		if (!xattrs[i].name || !xattrs[i].value)
+			return view_memory_error(arena, err);
+		if (from->size > 0)
+			memcpy(xattrs[i].value, from->value, from->size);
+	}
+	entry->xattrs = xattrs;
+	entry->xattr_count = meta->xattr_count;
+	return 0;
+}
+
+/* The fixed-size facts, without padding, so that equal facts are equal bytes. */
+static void identity_facts(const struct view_entry *entry, struct strbuf *sb)
+{
+	const int64_t facts[] = {
+		(int64_t)entry->kind, (int64_t)entry->present, (int64_t)entry->mode, (int64_t)entry->uid,
+		(int64_t)entry->gid, (int64_t)entry->mtime.tv_sec, (int64_t)entry->mtime.tv_nsec,
+		(int64_t)entry->size, (int64_t)entry->device, (int64_t)entry->xattr_count,
+	};
+
+	strbuf_add(sb, facts, sizeof facts);
+	for (size_t i = 0; i < entry->xattr_count; i++) {
+		const struct meta_xattr *xattr = &entry->xattrs[i];
+		const uint64_t size = xattr->size;
+
+		strbuf_add(sb, xattr->name, strlen(xattr->name) + 1);
+		strbuf_add(sb, &size, sizeof size);
+		strbuf_add(sb, xattr->value, xattr->size);
+	}
+}
+
+int view_set_identity(struct view_entry *entry, struct strbuf *path)
+{
+	strbuf_addch(path, '\0');
+	if (view_kind_is_directory(entry->kind)) {
+		strbuf_addstr(path, "directory");
+	} else {
+		identity_facts(entry, path);
+		/* The object where it is known; the blob says as much until then. */
+		if (entry->kind == VIEW_FILE && (entry->present & META_OBJECT))
+			strbuf_add(path, &entry->object, sizeof entry->object);
+		else if (entry->kind == VIEW_FILE)
+			strbuf_add(path, &entry->blob, sizeof entry->blob);
+		if (entry->kind == VIEW_SYMLINK)
+			strbuf_addstr(path, entry->target);
+	}
+	if (strbuf_failed(path))
+		return -ENOMEM;
+	entry->identity = hash128_of(path->buf, path->len);
+	return 0;
+}
+
+/* ---- loading ---- */
+
+static struct view *view_new(void)
+{
+	struct view *view = calloc(1, sizeof *view);
+
+	if (view)
+		atomic_init(&view->references, 1);
+	return view;
+}
+
+/* Collect and build; what view_load() and view_check() have in common. */
+static int view_fill(struct view *view, struct repo *repo, const struct oid *base_tree,
+	const struct oid *tree, struct error *err)
+{
+	cleanup_view_changes struct view_changes changes = { NULL, 0, 0 };
+	int r = view_collect(repo, &view->arena, base_tree, tree, &changes, err);
+
+	return r < 0 ? r : view_build(repo, view, tree, &changes, err);
+}
+
+int view_load(struct store *store, const struct oid *commit, struct view **ret, struct error *err)
+{
+	cleanup_view struct view *view = view_new();
+	cleanup_commit struct commit facts = { 0 };
+	char hex[OID_HEX_LENGTH + 1];
+	struct oid base_tree;
+	int r;
+
+	if (!view)
+		return error_set(err, -ENOMEM, "out of memory");
+	oid_to_hex(commit, hex);
+	r = repo_commit_read(store->repo, commit, &facts, err);
+	if (r < 0)
+		return r;
+	r = commit_find_base(store, commit, &view->base, &base_tree, err);
+	if (r < 0)
+		return r;
+	view->commit = *commit;
+	view->time = facts.time;
+	r = view_fill(view, store->repo, &base_tree, &facts.tree, err);
+	if (r < 0)
+		return error_prefix(err, r, "commit '%.12s'", hex);
+	*ret = TAKE_PTR(view);
+	return 0;
+}
+
+int view_check(struct store *store, const struct oid *base_tree, const struct oid *tree, struct error *err)
+{
+	cleanup_view struct view *view = view_new();
+
+	if (!view)
+		return error_set(err, -ENOMEM, "out of memory");
+	return view_fill(view, store->repo, base_tree, tree, err);
+}
+
+struct view *view_ref(struct view *view)
+{
+	atomic_fetch_add_explicit(&view->references, 1, memory_order_relaxed);
+	return view;
+}
+
+void view_unref(struct view *view)
+{
+	/* acq_rel: the last user sees all that the others did before they let go. */
+	if (!view || atomic_fetch_sub_explicit(&view->references, 1, memory_order_acq_rel) > 1)
+		return;
+	view_arena_release(&view->arena);
+	free(view->entries);
+	free(view->records);
+	free(view);
+}
+
+/* ---- reading ---- */
+
+const struct oid *view_commit(const struct view *view)
+{
+	return &view->commit;
+}
+
+const struct oid *view_base(const struct view *view)
+{
+	return &view->base;
+}
+
+size_t view_count(const struct view *view)
+{
+	return view->count;
+}
+
+size_t view_bytes(const struct view *view)
+{
+	size_t bytes = sizeof *view + view->count * (sizeof *view->entries + sizeof *view->records);
+
+	for (const struct view_chunk *chunk = view->arena.chunks; chunk; chunk = chunk->next)
+		bytes += sizeof *chunk + chunk->size;
+	return bytes;
+}
+
+const struct view_entry *view_at(const struct view *view, uint32_t index)
+{
+	return &view->entries[index];
+}
+
+static int name_compare(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	int r = memcmp(a, b, a_len < b_len ? a_len : b_len);
+
+	if (r != 0)
+		return r;
+	return a_len < b_len ? -1 : a_len > b_len;
+}
+
+uint32_t view_child(const struct view *view, uint32_t index, const char *name, size_t len)
+{
+	const struct view_entry *parent = &view->entries[index];
+	uint32_t low = 0, high = parent->child_count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		const struct view_entry *child = &view->entries[parent->first_child + middle];
+		int r = name_compare(name, len, child->name, child->name_length);
+
+		if (r == 0)
+			return parent->first_child + middle;
+		if (r < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return VIEW_NONE;
+}
+
+uint32_t view_lookup(const struct view *view, const char *path)
+{
+	uint32_t index = 0;
+
+	while (*path && index != VIEW_NONE) {
+		const char *end = strchrnul(path, '/');
+
+		index = view_child(view, index, path, (size_t)(end - path));
+		path = *end ? end + 1 : end;
+	}
+	return index;
+}
+
+void view_path(const struct view *view, uint32_t index, struct strbuf *sb)
+{
+	uint32_t chain[PATH_DEPTH_MAX + 1]; /* names from the entry up; the depth was checked at load */
+	size_t depth = 0;
+
+	for (; index != 0 && depth < ARRAY_SIZE(chain); index = view->entries[index].parent)
+		chain[depth++] = index;
+	while (depth-- > 0) {
+		const struct view_entry *entry = &view->entries[chain[depth]];
+
+		strbuf_add(sb, entry->name, entry->name_length);
+		if (depth > 0)
+			strbuf_addch(sb, '/');
+	}
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The last step before a view is published: objects on disk, and what entries inherit from the base's files. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/base/cleanup.h"
+#include "store/base/path.h"
+#include "store/object.h"
+#include "store/view_internal.h"
+
+#define FACTS_ALL (META_TYPE | META_MODE | META_UID | META_GID | META_MTIME | META_XATTRS)
+
+struct complete {
+	struct view *view;
+	struct store *store;
+	int basefd;
+	bool *in_base;	  /* owned; is there a directory of the base at the (directory) entry? */
+	bool *live;	  /* owned; is anything served at or below it? */
+	struct strbuf path; /* of the entry at hand */
+};
+
+static void complete_release(struct complete *complete)
+{
+	free(complete->in_base);
+	free(complete->live);
+	strbuf_release(&complete->path);
+}
+
+/* ---- the base's side ---- */
+
+/* What the base has at the entry: an O_PATH fd and its stat, or -EBADF where there is nothing. */
+static int base_find(const struct complete *complete, uint32_t index, int *ret_fd, struct stat *ret_st,
+	struct error *err)
+{
+	const char *path = strbuf_text(&complete->path);
+	uint32_t parent = complete->view->entries[index].parent;
+	int fd;
+
+	*ret_fd = -EBADF;
+	if (parent != VIEW_NONE && !complete->in_base[parent])
+		return 0;
+	fd = path_open(complete->basefd, path, O_PATH, 0);
+	if (fd == -ENOENT || fd == -ENOTDIR)
+		return 0;
+	if (fd < 0)
+		return error_errno(err, -fd, "look at '%s' in the base", path);
+	if (fstatat(fd, "", ret_st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0) {
+		int errnum = errno;
+
+		close(fd);
+		return error_errno(err, errnum, "look at '%s' in the base", path);
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+static void fill_defaults(const struct view *view, struct view_entry *entry)
+{
+	if (!(entry->present & META_MTIME))
+		entry->mtime = (struct timespec){ .tv_sec = (time_t)view->time };
+	entry->present |= FACTS_ALL;
+}
+
+/* The keys that are missing, from a file of the base of the same type. */
+static int fill_inherited(const struct complete *complete, struct view_entry *entry, int fd,
+	const struct stat *st, struct error *err)
+{
+	cleanup_meta struct meta meta = META_INIT;
+	int r;
+
+	if (!(entry->present & META_MODE) && !S_ISLNK(entry->mode))
+		entry->mode = st->st_mode;
+	if (!(entry->present & META_UID))
+		entry->uid = st->st_uid;
+	if (!(entry->present & META_GID))
+		entry->gid = st->st_gid;
+	if (!(entry->present & META_MTIME))
+		entry->mtime = st->st_mtim;
+	if (!(entry->present & META_XATTRS)) {
+		r = meta_read_xattrs(&meta, fd, err);
+		if (r == 0)
+			r = view_set_xattrs(&complete->view->arena, entry, &meta, err);
+		if (r < 0)
+			return error_prefix(err, r, "'%s'", strbuf_text(&complete->path));
+	}
+	entry->present |= FACTS_ALL;
+	return 0;
+}
+
+/* A path of the view must not lead through a symlink that the base has and the patch does not know of. */
+static int refuse_symlink(const struct complete *complete, uint32_t index, const struct stat *st,
+	struct error *err)
+{
+	if (!S_ISLNK(st->st_mode) || complete->view->records[index] == BASE_SYMLINK)
+		return 0;
+	return error_set(err, -EBADMSG,
+		"passes through the symlink '%s': the base has a symlink where the commit has a directory",
+		strbuf_text(&complete->path));
+}
+
+static int complete_directory(struct complete *complete, uint32_t index, struct error *err)
+{
+	struct view_entry *entry = &complete->view->entries[index];
+	cleanup_close int fd = -EBADF;
+	struct stat st;
+	int r = base_find(complete, index, &fd, &st, err);
+
+	if (r < 0)
+		return r;
+	if (fd >= 0 && S_ISDIR(st.st_mode)) {
+		complete->in_base[index] = true;
+		return 0;
+	}
+	if (fd >= 0) {
+		r = refuse_symlink(complete, index, &st, err);
+		if (r < 0)
+			return r;
+	}
+	if (entry->kind == VIEW_THROUGH) {
+		/* Nothing but deletions below a directory that is gone already: as the base has it. */
+		if (!complete->live[index])
+			return 0;
+		entry->kind = VIEW_DIRECTORY;
+		entry->mode = S_IFDIR | 0755;
+	}
+	fill_defaults(complete->view, entry);
+	return 0;
+}
+
+static int complete_leaf(const struct complete *complete, uint32_t index, struct error *err)
+{
+	struct view_entry *entry = &complete->view->entries[index];
+	cleanup_close int fd = -EBADF;
+	struct stat st;
+	int r;
+
+	if ((entry->present & FACTS_ALL) == FACTS_ALL)
+		return 0;
+	r = base_find(complete, index, &fd, &st, err);
+	if (r < 0)
+		return r;
+	if (fd >= 0 && (st.st_mode & S_IFMT) == (entry->mode & S_IFMT))
+		return fill_inherited(complete, entry, fd, &st, err);
+	fill_defaults(complete->view, entry);
+	return 0;
+}
+
+/* ---- objects ---- */
+
+static int complete_object(const struct complete *complete, struct view_entry *entry, struct error *err)
+{
+	const char *path = strbuf_text(&complete->path);
+	const struct hash128 claim = entry->object;
+	uint64_t size;
+	int r = object_materialise(complete->store, &entry->blob, entry->present & META_OBJECT ? &claim : NULL,
+		&entry->object, &size, err);
+
+	if (r < 0)
+		return error_prefix(err, r, "'%s'", path);
+	if (size != entry->size)
+		return error_set(err, -EBADMSG, "'%s': its object has %llu bytes, its blob %llu", path,
+			(unsigned long long)size, (unsigned long long)entry->size);
+	entry->present |= META_OBJECT;
+	return 0;
+}
+
+static int complete_entry(struct complete *complete, uint32_t index, struct error *err)
+{
+	struct view_entry *entry = &complete->view->entries[index];
+	int r = 0;
+
+	strbuf_reset(&complete->path);
+	view_path(complete->view, index, &complete->path);
+	if (view_kind_is_directory(entry->kind))
+		r = complete_directory(complete, index, err);
+	else if (entry->kind != VIEW_DELETED)
+		r = complete_leaf(complete, index, err);
+	if (r == 0 && entry->kind == VIEW_FILE)
+		r = complete_object(complete, entry, err);
+	if (r < 0)
+		return r;
+	return view_set_identity(entry, &complete->path) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
+}
+
+int view_complete(struct view *view, struct store *store, int basefd, struct error *err)
+{
+	CLEANUP(complete_release)
+	struct complete complete = { .view = view, .store = store, .basefd = basefd, .path = STRBUF_INIT };
+	int r = 0;
+
+	complete.in_base = calloc(view->count, sizeof *complete.in_base);
+	complete.live = calloc(view->count, sizeof *complete.live);
+	if (!complete.in_base || !complete.live)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (uint32_t i = (uint32_t)view->count; i-- > 1;) {
+		enum view_kind kind = view->entries[i].kind;
+
+		complete.live[i] |= kind != VIEW_DELETED && kind != VIEW_THROUGH;
+		complete.live[view->entries[i].parent] |= complete.live[i];
+	}
+	/* Breadth-first: a parent is known before its children. */
+	for (uint32_t i = 0; r == 0 && i < view->count; i++)
+		r = complete_entry(&complete, i, err);
+	return r < 0 ? r : object_sync_all(store, err);
+}
