@@ -27,7 +27,6 @@ FS_SOURCE=$(cd "$FS_HERE/../.." && pwd)
 VENEER=${VENEER:-$FS_SOURCE/build/dev/cli/veneer}
 VENEER_TOOLS=${VENEER_TOOLS:-$FS_SOURCE/build/dev/tests}
 export VENEER VENEER_TOOLS
-TAB=$'\t'
 
 # ---- running ----
 

@@ -1,0 +1,95 @@
+#!/bin/bash
+# A large tree under a small limit of file descriptors, in little memory.
+. "$(dirname "$0")/lib.sh"
+
+MEMORY_LIMIT_KB=65536
+
+large_tree() {
+	local io=$1 files=$2 found
+	BASE=$SCRATCH/base
+	mkdir "$BASE"
+	must tool make_tree "$BASE" "$files"
+	(cd "$BASE" && find . -type f | wc -l) >"$SCRATCH/bare-count"
+	(cd "$BASE" && du -s --apparent-size . | cut -f 1) >"$SCRATCH/bare-du"
+	(cd "$BASE" && grep -r needle . | sort | sha256sum) >"$SCRATCH/bare-grep"
+	fs_component thing "$BASE"
+	# A patch, by plain git, so that there is something to switch in the midst of it.
+	PATCHED=$BASE/dir-1/file-777
+	make_patch
+	ulimit -n 1024
+	fs_mount thing "$BASE" --io "$io"
+	assert_equal 1024 "$(awk '/open files/ { print $5 }' "/proc/$FS_DAEMON/limits")" "the daemon's limit of files"
+	for round in cold warm switched; do
+		[ $round != switched ] || must v apply thing
+		found=$(cd "$BASE" && T=400 t find . -type f | wc -l)
+		assert_equal "$(cat "$SCRATCH/bare-count")" "$found" "files that find finds, $round"
+		found=$(cd "$BASE" && T=400 t du -s --apparent-size . | cut -f 1)
+		assert_equal "$(cat "$SCRATCH/bare-du")" "$found" "what du says, $round"
+		found=$(cd "$BASE" && T=400 t grep -r needle . | sort | sha256sum)
+		assert_equal "$(cat "$SCRATCH/bare-grep")" "$found" "what grep -r finds, $round"
+	done
+	assert_content patched "$PATCHED"
+	must v revert thing
+	assert_content 777 "$PATCHED"
+}
+
+make_patch() {
+	mkdir -p "$SCRATCH/upper/dir-1"
+	echo patched >"$SCRATCH/upper/dir-1/file-777"
+	must v create thing -m patched --upper "$SCRATCH/upper"
+}
+
+judge_memory() {
+	local rss
+	rss=$(awk '/^VmRSS/ { print $2 }' "/proc/$FS_DAEMON/status")
+	echo "the daemon's memory: $rss kB resident, $(awk '/^VmHWM/ { print $2 }' "/proc/$FS_DAEMON/status") kB at most"
+	assert_equal "$FS_DAEMON" "$(fs_status thing .pid)" "the daemon's process id in status"
+	if fs_sanitized; then
+		echo "SKIP $(basename "$0" .sh)/$FS_CASE: memory is not judged under a sanitizer"
+	elif [ "$rss" -ge $MEMORY_LIMIT_KB ]; then
+		fail "the daemon takes $rss kB, more than $MEMORY_LIMIT_KB"
+	fi
+}
+
+case_cached() {
+	fs_setup
+	large_tree cached "${VENEER_FILES:-$(fs_count 200000 20000)}"
+	judge_memory
+	fs_umount thing "$BASE"
+}
+
+case_passthrough() {
+	fs_setup
+	fs_have_passthrough || skip "passthrough needs Linux 6.9, this is $(uname -r)"
+	large_tree passthrough "$((${VENEER_FILES:-$(fs_count 200000 20000)} / 4))"
+	judge_memory
+	fs_umount thing "$BASE"
+}
+
+# Many files held open by a client at once, more than the daemon may have: only the client needs descriptors for them.
+case_many_open_files() {
+	fs_setup
+	local i fd line
+	BASE=$SCRATCH/base
+	mkdir "$BASE"
+	must tool make_tree "$BASE" 2000
+	fs_component thing "$BASE"
+	(ulimit -n 256; fs_mount thing "$BASE" --io cached)
+	FS_DAEMON=
+	i=0
+	while [ $i -lt 800 ]; do
+		exec {fd}<"$BASE/dir-$((i / 500))/file-$i"
+		eval "held_$i=\$fd"
+		i=$((i + 1))
+	done
+	i=0
+	while [ $i -lt 800 ]; do
+		eval "fd=\$held_$i"
+		read -r line <&"$fd"
+		assert_equal "$i" "${line% needle}" "what file-$i has"
+		exec {fd}<&-
+		i=$((i + 1))
+	done
+}
+
+fs_main "$@"

@@ -1,0 +1,156 @@
+#!/bin/bash
+# The store is a git repository, and plain git drives it.
+. "$(dirname "$0")/lib.sh"
+
+make_component() {
+	BASE=$SCRATCH/base NEW=$SCRATCH/new
+	mkdir -p "$BASE/dir"
+	echo base >"$BASE/file"
+	echo base >"$BASE/dir/deep"
+	echo untouched >"$BASE/other"
+	printf '#!/bin/sh\necho base\n' >"$BASE/program"
+	chown 65534:12 "$BASE/program"
+	chmod 4755 "$BASE/program"
+	cp -a "$BASE" "$NEW"
+	echo patched >"$NEW/file"
+	echo patched >"$NEW/dir/deep"
+	echo added >"$NEW/dir/added"
+	fs_component thing "$BASE" --base-version 1.0 "$@"
+}
+
+content_is() { [ "$(t cat "$BASE/file")" = "$1" ]; }
+
+# git update-ref alone switches a live mount, within 100 ms.
+case_update_ref() {
+	fs_setup
+	make_component
+	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
+	local base patch round limit begin took worst=0 target content
+	patch=$(fs_ref thing/patches/a)
+	base=$(fs_ref thing/base)
+	limit=$(fs_count 100 1000)
+	fs_mount thing "$BASE"
+	assert_content base "$BASE/file"
+	for round in $(seq 20); do
+		if [ $((round % 2)) = 1 ]; then target=$patch content=patched; else target=$base content=base; fi
+		g update-ref refs/veneer/thing/active "$target"
+		begin=$(date +%s%N)
+		fs_wait_for 10 content_is "$content" || fail "round $round: the mount never showed '$content'"
+		took=$((($(date +%s%N) - begin) / 1000000))
+		[ $took -le $worst ] || worst=$took
+	done
+	echo "slowest of 20 switches by git update-ref: $worst ms"
+	[ "$worst" -le "$limit" ] || fail "a switch by git update-ref took $worst ms, more than $limit"
+	assert_content base "$BASE/dir/deep"
+	[ ! -e "$BASE/dir/added" ] || fail 'an added file is there after the switch back'
+	must g fsck --strict
+}
+
+# The same where refs are packed, and where the active ref goes away and comes back.
+case_packed_refs() {
+	fs_setup
+	make_component
+	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
+	fs_mount thing "$BASE"
+	must g pack-refs --all
+	g update-ref refs/veneer/thing/active refs/veneer/thing/patches/a
+	fs_wait_for 5 content_is patched || fail 'not switched after git pack-refs'
+	must g pack-refs --all
+	sleep 0.3
+	content_is patched || fail 'git pack-refs took the patch off'
+	must g gc --quiet
+	must v revert thing
+	content_is base || fail 'revert after git gc'
+	must g fsck --strict
+}
+
+# git diff base active is the forensic diff: exactly the patched paths and their meta.
+case_diff_names_patched_paths() {
+	fs_setup
+	make_component
+	rm "$NEW/other"
+	chmod 600 "$NEW/program"
+	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
+	must v apply thing
+	g diff --name-only refs/veneer/thing/base refs/veneer/thing/active | grep -v '^\.veneer/' | sort >"$SCRATCH/paths"
+	printf '%s\n' dir/added dir/deep file other >"$SCRATCH/expected"
+	assert_same_text "$SCRATCH/expected" "$SCRATCH/paths" 'paths of git diff base active'
+	g diff --name-only refs/veneer/thing/base refs/veneer/thing/active | sed -n 's|^\.veneer/meta/||p' | sort |
+		grep -vxF -e dir/added -e dir/deep -e file -e other -e program >"$SCRATCH/paths" || :
+	: >"$SCRATCH/expected"
+	assert_same_text "$SCRATCH/expected" "$SCRATCH/paths" 'meta of paths that no patch touches'
+	g diff --stat refs/veneer/thing/base refs/veneer/thing/active | grep -q 'dir/deep' || fail 'git diff --stat fails'
+	g log --format=%s -n 1 refs/veneer/thing/patches/a >"$SCRATCH/subject"
+	assert_content 'the patch' "$SCRATCH/subject"
+	assert_equal a "$(g log -n 1 --format='%(trailers:key=Label,valueonly)' refs/veneer/thing/patches/a | head -n 1)" 'trailer Label'
+	must g fsck --strict
+}
+
+# A patch by plain git alone: a worktree of the base, an edit, a commit. It keeps what git cannot say.
+case_plain_git_patch() {
+	fs_setup
+	make_component --snapshot full
+	local tree=$SCRATCH/worktree commit
+	must g worktree add --detach "$tree" refs/veneer/thing/base
+	printf '#!/bin/sh\necho fixed\n' >"$tree/program"
+	echo new >"$tree/dir/new"
+	git -C "$tree" rm -q other
+	git -C "$tree" add -A
+	must git -C "$tree" commit -m 'fixed with plain git'
+	commit=$(git -C "$tree" rev-parse HEAD)
+	fs_mount thing "$BASE"
+	assert_match '^a [0-9a-f]{40}$' "$(v create thing -m 'a fix' --commit "$commit")" "create's output"
+	must v apply thing
+	assert_equal fixed "$(t "$BASE/program")" 'output of the replaced program'
+	assert_equal '4755 65534:12' "$(t stat -c '%a %u:%g' "$BASE/program")" 'mode and owner of the replaced setuid program'
+	assert_equal '644 0:0' "$(t stat -c '%a %u:%g' "$BASE/dir/new")" 'mode and owner of an added file'
+	[ ! -e "$BASE/other" ] || fail 'a file that the commit removed is still there'
+	assert_content base "$BASE/file"
+	must g fsck --strict
+	must v revert thing
+	assert_equal base "$(t "$BASE/program")" 'output of the program after revert'
+	assert_content untouched "$BASE/other"
+}
+
+# An edit that adds a capability by hand, in .veneer/meta.
+case_plain_git_meta() {
+	fs_setup
+	make_component --snapshot full
+	local tree=$SCRATCH/worktree
+	must g worktree add --detach "$tree" refs/veneer/thing/base
+	mkdir -p "$tree/.veneer/meta/dir"
+	printf 'mode 02750\nuid 7\ngid 8\nmtime 1000000000.000000005\n' >"$tree/.veneer/meta/file"
+	printf 'type fifo\nmode 0600\n' >"$tree/.veneer/meta/dir/pipe"
+	git -C "$tree" add -A
+	must git -C "$tree" commit -m 'meta by hand'
+	must v create thing -m 'meta' --commit "$(git -C "$tree" rev-parse HEAD)"
+	fs_mount thing "$BASE"
+	must v apply thing
+	assert_equal '2750 7:8 1000000000.000000005' "$(t stat -c '%a %u:%g %.9Y' "$BASE/file")" 'metadata by hand'
+	assert_content base "$BASE/file"
+	assert_equal 'fifo 600' "$(t stat -c '%F %a' "$BASE/dir/pipe")" 'a fifo by hand'
+}
+
+# Every switch is in the journal, whoever made it.
+case_journal() {
+	fs_setup
+	make_component
+	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
+	fs_mount thing "$BASE"
+	must v apply thing
+	must v revert thing
+	local before after
+	before=$(g rev-list --first-parent --count refs/veneer/thing/journal)
+	g update-ref refs/veneer/thing/active refs/veneer/thing/patches/a
+	fs_wait_for 5 content_is patched || fail 'not switched by git update-ref'
+	journal_grew() {
+		after=$(g rev-list --first-parent --count refs/veneer/thing/journal)
+		[ "$after" -gt "$before" ]
+	}
+	fs_wait_for 5 journal_grew || fail 'no journal entry for a switch by git update-ref'
+	assert_equal "$(fs_ref thing/patches/a)" "$(g rev-parse refs/veneer/thing/journal^2)" 'what the newest entry switched to'
+	must v log thing
+	must g fsck --strict
+}
+
+fs_main "$@"

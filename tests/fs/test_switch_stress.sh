@@ -1,0 +1,58 @@
+#!/bin/bash
+# Thousands of switches, by every way there is, while four processes open, stat, read, map, list and execute.
+# What is judged, and how, is in tests/tools/switch_stress.c.
+. "$(dirname "$0")/lib.sh"
+
+# state DIR LETTER: the directory in state A or B.
+make_state() {
+	local dir=$1 state=$2 i size
+	mkdir -p "$dir/patched" "$dir/plain"
+	for i in 0 1 2 3 4 5 6 7; do
+		if [ "$state" = A ]; then size=$((65536 + 4321 * i)); else size=$((131072 + 1234 * i)); fi
+		fs_fill "$state" $size >"$dir/patched/$i"
+		fs_fill U 65536 >"$dir/plain/$i"
+	done
+	sed "s/TAGGED-PROGRAM:./TAGGED-PROGRAM:$state/" "$VENEER_TOOLS/tagged" >"$dir/patched/run"
+	sed "s/TAGGED-PROGRAM:./TAGGED-PROGRAM:U/" "$VENEER_TOOLS/tagged" >"$dir/plain/run"
+	chmod 755 "$dir/patched/run" "$dir/plain/run"
+	if [ "$state" = B ]; then echo only >"$dir/patched/only"; fi
+}
+
+stress() {
+	local io=$1 count=$2 status=0 command git settle
+	BASE=$SCRATCH/base
+	make_state "$BASE" A
+	make_state "$SCRATCH/new" B
+	fs_component thing "$BASE"
+	fs_create thing -m B --from "$SCRATCH/new" >/dev/null
+	fs_mount thing "$BASE" --io "$io"
+	command="$VENEER --store $STORE -q"
+	git="git -C $STORE/git"
+	# A ref that git moves is followed within 100 ms; everything else is done when it returns.
+	settle="sleep $(fs_count 0.1 1)"
+	T=900 tool switch_stress "$BASE" "$count" "${VENEER_STRESS_SECONDS:-300}" \
+		"$command apply thing" "$command revert thing" \
+		"$command switch thing refs/veneer/thing/patches/a" "$command rollback thing" \
+		"$command apply thing a" "$command switch thing refs/veneer/thing/base" \
+		"$command apply thing" "$command revert thing --all" \
+		"$command switch thing refs/veneer/thing/patches/a" "$command revert thing a" \
+		"$git update-ref refs/veneer/thing/active refs/veneer/thing/patches/a && $settle" \
+		"$git update-ref refs/veneer/thing/active refs/veneer/thing/base && $settle" || status=$?
+	[ $status -ne 3 ] || fail "the time was over before $count switches were done"
+	[ $status -eq 0 ] || fail "switching under load, --io $io"
+	must g fsck --strict
+	fs_umount thing "$BASE"
+}
+
+case_cached() {
+	fs_setup
+	stress cached "${VENEER_SWITCHES:-$(fs_count 2000 150)}"
+}
+
+case_passthrough() {
+	fs_setup
+	fs_have_passthrough || skip "passthrough needs Linux 6.9, this is $(uname -r)"
+	stress passthrough "$((${VENEER_SWITCHES:-$(fs_count 1000 150)} / 2 + 1))"
+}
+
+fs_main "$@"

@@ -1,0 +1,167 @@
+#!/bin/bash
+# Mounting and unmounting: what is left afterwards is the bare directory, and nothing else.
+. "$(dirname "$0")/lib.sh"
+
+make_component() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir -p "$BASE/dir"
+	echo base >"$BASE/file"
+	echo other >"$BASE/dir/other"
+	cp -a "$BASE" "$SCRATCH/new"
+	echo patched >"$SCRATCH/new/file"
+	fs_component thing "$BASE"
+	fs_create thing -m patch --from "$SCRATCH/new" >/dev/null
+	must v apply thing
+	tree_listing -a "$BASE" >"$SCRATCH/bare"
+}
+
+# mount_daemon: as everyone does it, into the background.
+mount_daemon() {
+	fs_remember_mount "$BASE"
+	must v mount thing "$@"
+	fs_is_mounted "$BASE" || fail 'mount returned, and nothing is mounted'
+	PID=$(fs_status thing .pid)
+	assert_match '^[0-9]+$' "$PID" "the daemon's process id in status"
+	fs_remember_pid "$PID"
+}
+
+daemon_gone() { ! kill -0 "$PID" 2>/dev/null; }
+
+nothing_left() {
+	! fs_is_mounted "$BASE" || fail 'still mounted'
+	fs_wait_for 10 daemon_gone || fail "the daemon $PID is still there"
+	assert_equal '' "$(ls -A "$STORE/run")" 'what is left in the run directory'
+	tree_listing -a "$BASE" >"$SCRATCH/after"
+	assert_same_text "$SCRATCH/bare" "$SCRATCH/after" 'the bare directory'
+	assert_equal false "$(fs_status thing .mounted)" 'mounted, in status'
+}
+
+case_mount_and_umount() {
+	make_component
+	for round in 1 2 3; do
+		mount_daemon
+		assert_content patched "$BASE/file"
+		assert_equal true "$(fs_status thing .mounted)" 'mounted, in status'
+		must v umount thing
+		nothing_left
+	done
+}
+
+# The daemon has let go of who started it: no terminal, no pipe, no working directory.
+case_daemon_lets_go() {
+	make_component
+	fs_remember_mount "$BASE"
+	cd "$BASE/dir"
+	# `cat` ends only when the daemon does not hold the pipe.
+	T=20 v mount thing 2>&1 | T=20 t cat
+	cd /
+	PID=$(fs_status thing .pid)
+	fs_remember_pid "$PID"
+	assert_equal / "$(readlink "/proc/$PID/cwd")" "the daemon's working directory"
+	assert_content patched "$BASE/file"
+	must v umount thing
+	nothing_left
+}
+
+# With files still open: the bare directory is back at once, and umount says that the rest follows.
+case_open_files() {
+	make_component
+	mount_daemon
+	exec {held}<"$BASE/file"
+	local said
+	said=$(v umount thing 2>&1) || fail "umount with an open file failed: $said"
+	assert_match 'open|lazy|lazily|busy' "$said" 'what umount says'
+	! fs_is_mounted "$BASE" || fail 'still mounted'
+	assert_content base "$BASE/file"
+	assert_equal patched "$(t cat <&"$held")" 'what an open file still reads after the unmount'
+	# A new mount beside the one that is still ending.
+	local old_pid=$PID
+	mount_daemon
+	assert_content patched "$BASE/file"
+	exec {held}<&-
+	PID_NEW=$PID PID=$old_pid
+	fs_wait_for 10 daemon_gone || fail 'the first daemon does not end with its last file'
+	PID=$PID_NEW
+	assert_content patched "$BASE/file"
+	must v apply thing
+	must v umount thing
+	nothing_left
+}
+
+# A working directory inside is as good as an open file.
+case_working_directory() {
+	make_component
+	mount_daemon
+	cd "$BASE/dir"
+	must v umount thing
+	! fs_is_mounted "$BASE" || fail 'still mounted'
+	cd /
+	nothing_left
+}
+
+case_sigterm() {
+	make_component
+	mount_daemon
+	kill -TERM "$PID"
+	not_mounted() { ! fs_is_mounted "$BASE"; }
+	fs_wait_for 10 not_mounted || fail 'SIGTERM does not unmount'
+	nothing_left
+	mount_daemon
+	assert_content patched "$BASE/file"
+	exec {held}<"$BASE/file"
+	kill -TERM "$PID"
+	fs_wait_for 10 not_mounted || fail 'SIGTERM with an open file does not unmount'
+	exec {held}<&-
+	nothing_left
+}
+
+# umount(8) and fusermount3 do as well.
+case_system_umount() {
+	make_component
+	mount_daemon
+	must t umount "$BASE"
+	nothing_left
+	mount_daemon
+	assert_content patched "$BASE/file"
+	must t umount "$BASE"
+	nothing_left
+}
+
+# A daemon that was killed: status says so, umount gives the bare directory back, and mount works again.
+case_killed() {
+	make_component
+	mount_daemon
+	kill -KILL "$PID"
+	fs_wait_for 10 daemon_gone || fail 'kill -9 does nothing'
+	T=20 v status >/dev/null || fail 'status hangs or fails beside a dead mount'
+	if fs_is_mounted "$BASE"; then
+		must v umount thing
+	fi
+	! fs_is_mounted "$BASE" || fail 'still mounted'
+	assert_content base "$BASE/file"
+	mount_daemon
+	assert_content patched "$BASE/file"
+	must v umount thing
+	nothing_left
+}
+
+# Two components, one store; a component below another's directory.
+case_two_components() {
+	make_component
+	mkdir "$SCRATCH/second"
+	echo second >"$SCRATCH/second/file"
+	must v add second "$SCRATCH/second"
+	mount_daemon
+	fs_remember_mount "$SCRATCH/second"
+	must v mount second
+	fs_remember_pid "$(v status second --verbose --json | jq -r '.[0].pid')"
+	assert_content second "$SCRATCH/second/file"
+	assert_equal 2 "$(v status --json | jq '[.[] | select(.mounted)] | length')" 'mounted components'
+	must v umount second
+	assert_content patched "$BASE/file"
+	must v umount thing
+	nothing_left
+}
+
+fs_main "$@"
