@@ -9,76 +9,9 @@
 #include "store/base/path.h"
 #include "store/view_internal.h"
 
-/* ---- memory ---- */
-
-#define CHUNK_BYTES 65536u
-
-struct view_chunk {
-	struct view_chunk *next;
-	size_t used, size;
-	_Alignas(max_align_t) char data[];
-};
-
-void *view_alloc(struct view_arena *arena, size_t size)
-{
-	struct view_chunk *chunk = arena->chunks;
-	void *result;
-
-	size = (size + 7) & ~(size_t)7;
-	if (size > VIEW_BYTES_MAX || arena->bytes > VIEW_BYTES_MAX - size) {
-		arena->bytes = (size_t)VIEW_BYTES_MAX + 1;
-		return NULL;
-	}
-	if (!chunk || chunk->size - chunk->used < size) {
-		size_t capacity = size > CHUNK_BYTES ? size : CHUNK_BYTES;
-
-		chunk = malloc(sizeof *chunk + capacity);
-		if (!chunk)
-			return NULL;
-		chunk->used = 0;
-		chunk->size = capacity;
-		chunk->next = arena->chunks;
-		arena->chunks = chunk;
-	}
-	result = chunk->data + chunk->used;
-	chunk->used += size;
-	arena->bytes += size;
-	return result;
-}
-
-char *view_strndup(struct view_arena *arena, const char *string, size_t len)
-{
-	char *copy = view_alloc(arena, len + 1);
-
-	if (!copy)
-		return NULL;
-	memcpy(copy, string, len);
-	copy[len] = '\0';
-	return copy;
-}
-
-int view_memory_error(const struct view_arena *arena, struct error *err)
-{
-	if (arena->bytes > VIEW_BYTES_MAX)
-		return error_set(err, -EBADMSG, "its names and metadata take more than %u MiB",
-			VIEW_BYTES_MAX >> 20);
-	return error_set(err, -ENOMEM, "out of memory");
-}
-
-void view_arena_release(struct view_arena *arena)
-{
-	while (arena->chunks) {
-		struct view_chunk *chunk = arena->chunks;
-
-		arena->chunks = chunk->next;
-		free(chunk);
-	}
-	arena->bytes = 0;
-}
-
 /* ---- entries ---- */
 
-int view_set_xattrs(struct view_arena *arena, struct view_entry *entry, const struct meta *meta,
+int view_set_xattrs(struct pool *pool, struct view_entry *entry, const struct meta *meta,
 	struct error *err)
 {
 	struct meta_xattr *xattrs;
@@ -87,17 +20,17 @@ int view_set_xattrs(struct view_arena *arena, struct view_entry *entry, const st
 	entry->xattr_count = 0;
 	if (meta->xattr_count == 0)
 		return 0;
-	xattrs = view_alloc(arena, meta->xattr_count * sizeof *xattrs);
+	xattrs = pool_alloc(pool, meta->xattr_count * sizeof *xattrs);
 	if (!xattrs)
-		return view_memory_error(arena, err);
+		return pool_error(pool, err);
 	for (size_t i = 0; i < meta->xattr_count; i++) {
 		const struct meta_xattr *from = &meta->xattrs[i];
 
-		xattrs[i].name = view_strndup(arena, from->name, strlen(from->name));
-		xattrs[i].value = view_alloc(arena, from->size);
+		xattrs[i].name = pool_strndup(pool, from->name, strlen(from->name));
+		xattrs[i].value = pool_alloc(pool, from->size);
 		xattrs[i].size = from->size;
 		if (!xattrs[i].name || !xattrs[i].value)
-			return view_memory_error(arena, err);
+			return pool_error(pool, err);
 		if (from->size > 0)
 			memcpy(xattrs[i].value, from->value, from->size);
 	}
@@ -162,10 +95,10 @@ static struct view *view_new(void)
 static int view_fill(struct view *view, struct repo *repo, const struct oid *base_tree,
 	const struct oid *tree, struct error *err)
 {
-	cleanup_view_changes struct view_changes changes = { NULL, 0, 0 };
-	int r = view_collect(repo, &view->arena, base_tree, tree, &changes, err);
+	cleanup_differences struct differences differences = DIFFERENCES_INIT;
+	int r = differences_collect(repo, &view->pool, base_tree, tree, &differences, err);
 
-	return r < 0 ? r : view_build(repo, view, tree, &changes, err);
+	return r < 0 ? r : view_build(repo, view, tree, &differences, err);
 }
 
 int view_load(struct store *store, const struct oid *commit, struct view **ret, struct error *err)
@@ -214,7 +147,7 @@ void view_unref(struct view *view)
 	/* acq_rel: the last user sees all that the others did before they let go. */
 	if (!view || atomic_fetch_sub_explicit(&view->references, 1, memory_order_acq_rel) > 1)
 		return;
-	view_arena_release(&view->arena);
+	pool_release(&view->pool);
 	free(view->entries);
 	free(view->records);
 	free(view);
@@ -239,11 +172,8 @@ size_t view_count(const struct view *view)
 
 size_t view_bytes(const struct view *view)
 {
-	size_t bytes = sizeof *view + view->count * (sizeof *view->entries + sizeof *view->records);
-
-	for (const struct view_chunk *chunk = view->arena.chunks; chunk; chunk = chunk->next)
-		bytes += sizeof *chunk + chunk->size;
-	return bytes;
+	return sizeof *view + view->count * (sizeof *view->entries + sizeof *view->records) +
+		view->pool.allocated;
 }
 
 const struct view_entry *view_at(const struct view *view, uint32_t index)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Loading a view, second half: what each changed path is, and the trie of them. */
+/* Loading a view: what each path that differs is, and the trie of them. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,10 +39,10 @@ static void build_release(struct build *build)
 
 /* ---- reading what one path is ---- */
 
-/* What the active tree has at a changed path; the base's metadata where it matters. */
+/* What the active tree has at a path that differs; the base's metadata where it matters. */
 struct subject {
-	const struct view_change *change;
-	struct view_side content; /* mode 0: no file there */
+	const struct difference *difference;
+	struct tree_side content; /* mode 0: no file there */
 	bool has_children;	  /* the tree has a directory there */
 	bool has_meta;
 	struct meta meta;
@@ -54,101 +54,40 @@ static void subject_release(struct subject *subject)
 	meta_release(&subject->meta);
 }
 
-static int missing_blob(int code, const struct oid *oid, const char *path, const char *what, struct error *err)
-{
-	char hex[OID_HEX_LENGTH + 1];
-
-	oid_to_hex(oid, hex);
-	if (code == -ENOENT)
-		return error_set(err, -EBADMSG, "%s '%s' of '%s' is missing", what, hex, path);
-	return error_prefix(err, code == -ENOMEM ? code : -EBADMSG, "%s '%s' of '%s'", what, hex, path);
-}
-
-static int read_meta(struct build *build, const struct oid *oid, const char *path, struct meta *ret,
-	struct error *err)
-{
-	cleanup_strbuf struct strbuf text = STRBUF_INIT;
-	int r = repo_blob_read(build->repo, oid, META_BYTES_MAX, &text, err);
-
-	if (r < 0)
-		return missing_blob(r, oid, path, "metadata blob", err);
-	r = meta_parse(strbuf_text(&text), text.len, ret, err);
-	return r < 0 ? error_prefix(err, r, "metadata of '%s'", path) : 0;
-}
-
-/* A blob at PATH/.veneer says it is a directory by its place. */
-static int place_meta(struct meta *meta, bool of_directory, const char *path, struct error *err)
-{
-	if (!of_directory)
-		return 0;
-	if ((meta->present & META_TYPE) && meta->type != S_IFDIR)
-		return error_set(err, -EBADMSG, "metadata of '%s%s': its place says 'type directory', it does not",
-			path, META_DIRECTORY);
-	meta->present |= META_TYPE;
-	meta->type = S_IFDIR;
-	return 0;
-}
-
-static int find_meta(struct build *build, const char *path, struct view_side *ret, bool *ret_directory,
-	struct error *err)
-{
-	cleanup_strbuf struct strbuf below = STRBUF_INIT;
-	struct tree_entry entry;
-	int r = tree_cursor_find(&build->meta, path, &entry, err);
-
-	*ret_directory = false;
-	if (r == 0 && entry.mode == TREE_MODE_DIRECTORY) {
-		strbuf_addstr(&below, path);
-		strbuf_addstr(&below, *path ? META_DIRECTORY : META_DIRECTORY + 1);
-		if (strbuf_failed(&below))
-			return error_set(err, -ENOMEM, "out of memory");
-		r = tree_cursor_find(&build->meta, below.buf, &entry, err);
-		*ret_directory = true;
-	}
-	if (r < 0)
-		return error_prefix(err, r, "metadata of '%s'", path);
-	ret->mode = entry.mode == TREE_MODE_DIRECTORY ? 0 : entry.mode;
-	ret->oid = entry.oid;
-	return 0;
-}
-
 static int subject_meta(struct build *build, struct subject *subject, struct error *err)
 {
-	const struct view_change *change = subject->change;
-	struct view_side side = change->meta[1];
-	bool of_directory = change->meta_of_directory[1];
+	const struct difference *difference = subject->difference;
+	struct tree_side side = difference->meta[1];
+	bool of_directory = difference->meta_of_directory[1];
 	int r;
 
-	if (!change->meta_changed) {
-		r = find_meta(build, change->path, &side, &of_directory, err);
+	if (!difference->meta_changed) {
+		r = tree_meta_find(&build->meta, difference->path, &side, &of_directory, err);
 		if (r < 0)
 			return r;
 	}
 	if (side.mode == 0)
 		return 0;
-	r = read_meta(build, &side.oid, change->path, &subject->meta, err);
-	if (r < 0)
-		return r;
 	subject->has_meta = true;
-	return place_meta(&subject->meta, of_directory, change->path, err);
+	return tree_meta_read(build->repo, &side.oid, of_directory, difference->path, &subject->meta, err);
 }
 
 static int subject_content(struct build *build, struct subject *subject, struct error *err)
 {
-	const struct view_change *change = subject->change;
+	const struct difference *difference = subject->difference;
 	struct tree_entry entry;
 	int r;
 
-	if (change->content_changed && change->content[1].mode != 0) {
-		subject->content = change->content[1];
+	if (difference->content_changed && difference->content[1].mode != 0) {
+		subject->content = difference->content[1];
 		return 0;
 	}
-	r = tree_cursor_find(&build->content, change->path, &entry, err);
+	r = tree_cursor_find(&build->content, difference->path, &entry, err);
 	if (r < 0)
 		return r;
 	subject->has_children = entry.mode == TREE_MODE_DIRECTORY;
 	if (entry.mode != 0 && !subject->has_children)
-		subject->content = (struct view_side){ entry.mode, entry.oid };
+		subject->content = (struct tree_side){ entry.mode, entry.oid };
 	return 0;
 }
 
@@ -169,24 +108,25 @@ static enum base_record record_of_type(const struct meta *meta)
 /* What the base commit has at the path. */
 static int subject_record(struct build *build, struct subject *subject, struct error *err)
 {
-	const struct view_change *change = subject->change;
+	const struct difference *difference = subject->difference;
 	cleanup_meta struct meta meta = META_INIT;
 	int r;
 
-	subject->record = record_of_mode(change->content_changed ? change->content[0].mode :
+	subject->record = record_of_mode(difference->content_changed ? difference->content[0].mode :
 								   subject->content.mode);
 	if (subject->record != BASE_NONE)
 		return 0;
-	if (!change->meta_changed) {
+	if (!difference->meta_changed) {
 		subject->record = record_of_type(&subject->meta);
 		return 0;
 	}
-	if (change->meta[0].mode == 0)
+	if (difference->meta[0].mode == 0)
 		return 0;
-	r = read_meta(build, &change->meta[0].oid, change->path, &meta, err);
+	r = tree_meta_read(build->repo, &difference->meta[0].oid, difference->meta_of_directory[0], difference->path,
+		&meta, err);
 	if (r < 0)
 		return error_prefix(err, r, "base");
-	subject->record = change->meta_of_directory[0] ? BASE_DIRECTORY : record_of_type(&meta);
+	subject->record = record_of_type(&meta);
 	return 0;
 }
 
@@ -196,33 +136,33 @@ static int entry_symlink(struct build *build, const struct subject *subject, str
 	struct error *err)
 {
 	cleanup_strbuf struct strbuf target = STRBUF_INIT;
-	const char *path = subject->change->path;
+	const char *path = subject->difference->path;
 	int r = repo_blob_read(build->repo, &subject->content.oid, SYMLINK_TARGET_MAX, &target, err);
 
 	if (r == -E2BIG)
 		return error_set(err, -EBADMSG, "symlink '%s': a target longer than %u bytes", path,
 			SYMLINK_TARGET_MAX);
 	if (r < 0)
-		return missing_blob(r, &subject->content.oid, path, "blob", err);
+		return tree_blob_error(r, &subject->content.oid, path, "blob", err);
 	if (target.len == 0 || memchr(target.buf, '\0', target.len))
 		return error_set(err, -EBADMSG, "symlink '%s': %s", path,
 			target.len == 0 ? "an empty target" : "a NUL byte in its target");
 	entry->kind = VIEW_SYMLINK;
 	entry->blob = subject->content.oid;
 	entry->size = target.len;
-	entry->target = view_strndup(&build->view->arena, target.buf, target.len);
-	return entry->target ? 0 : view_memory_error(&build->view->arena, err);
+	entry->target = pool_strndup(&build->view->pool, target.buf, target.len);
+	return entry->target ? 0 : pool_error(&build->view->pool, err);
 }
 
 static int entry_file(struct build *build, const struct subject *subject, struct view_entry *entry,
 	struct error *err)
 {
 	const struct meta *meta = &subject->meta;
-	const char *path = subject->change->path;
+	const char *path = subject->difference->path;
 	int r = repo_blob_size(build->repo, &subject->content.oid, &entry->size, err);
 
 	if (r < 0)
-		return missing_blob(r, &subject->content.oid, path, "blob", err);
+		return tree_blob_error(r, &subject->content.oid, path, "blob", err);
 	if (entry->size > OBJECT_BYTES_MAX)
 		return error_set(err, -EBADMSG, "'%s': larger than %llu bytes", path, OBJECT_BYTES_MAX);
 	if ((meta->present & META_OBJECT) && meta->object_size != entry->size)
@@ -249,24 +189,24 @@ static int entry_facts(struct build *build, const struct meta *meta, mode_t type
 	entry->gid = meta->present & META_GID ? meta->gid : 0;
 	if (meta->present & META_MTIME)
 		entry->mtime = meta->mtime;
-	return view_set_xattrs(&build->view->arena, entry, meta, err);
+	return view_set_xattrs(&build->view->pool, entry, meta, err);
 }
 
 static int entry_content(struct build *build, struct subject *subject, struct view_entry *entry,
 	struct error *err)
 {
-	const struct view_change *change = subject->change;
-	const struct view_side *content = &subject->content;
+	const struct difference *difference = subject->difference;
+	const struct tree_side *content = &subject->content;
 	bool symlink = content->mode == TREE_MODE_SYMLINK;
 	int r;
 
 	if (subject->meta.present & META_TYPE)
 		return error_set(err, -EBADMSG,
-			"'%s': a %s, but its metadata has a 'type' of its own; remove it from '%s/meta'", change->path,
+			"'%s': a %s, but its metadata has a 'type' of its own; remove it from '%s/meta'", difference->path,
 			symlink ? "symlink" : "file", PATH_RESERVED);
-	if (change->content_changed)
-		plain_git_meta(&subject->meta, change->content[0].mode, &change->content[0].oid, content->mode,
-			&content->oid, !change->meta_changed, build->view->time);
+	if (difference->content_changed)
+		plain_git_meta(&subject->meta, difference->content[0].mode, &difference->content[0].oid, content->mode,
+			&content->oid, !difference->meta_changed, build->view->time);
 	r = symlink ? entry_symlink(build, subject, entry, err) : entry_file(build, subject, entry, err);
 	if (r < 0)
 		return r;
@@ -285,17 +225,17 @@ static int entry_typed(struct build *build, const struct subject *subject, struc
 	}
 	if (subject->has_children)
 		return error_set(err, -EBADMSG, "'%s': a directory, but its metadata has another 'type'",
-			subject->change->path);
+			subject->difference->path);
 	entry->kind = VIEW_SPECIAL;
 	entry->device = makedev(meta->device_major, meta->device_minor);
 	return entry_facts(build, meta, meta->type, 0644, entry, err);
 }
 
-/* RET_NOTHING: the change means nothing (metadata of what is not there, or gone from what stays). */
-static int resolve(struct build *build, const struct view_change *change, struct view_entry *entry,
+/* RET_NOTHING: the difference means nothing (metadata of what is not there, or gone from what stays). */
+static int resolve(struct build *build, const struct difference *difference, struct view_entry *entry,
 	enum base_record *ret_record, bool *ret_nothing, struct error *err)
 {
-	CLEANUP(subject_release) struct subject subject = { .change = change, .meta = META_INIT };
+	CLEANUP(subject_release) struct subject subject = { .difference = difference, .meta = META_INIT };
 	int r = subject_content(build, &subject, err);
 
 	if (r == 0)
@@ -307,7 +247,7 @@ static int resolve(struct build *build, const struct view_change *change, struct
 	*ret_record = subject.record;
 	*ret_nothing = false;
 	if (subject.content.mode != 0) {
-		*ret_nothing = !change->content_changed && !subject.has_meta;
+		*ret_nothing = !difference->content_changed && !subject.has_meta;
 		return *ret_nothing ? 0 : entry_content(build, &subject, entry, err);
 	}
 	if (subject.meta.present & META_TYPE)
@@ -339,10 +279,10 @@ static int node_add(struct build *build, uint32_t parent, const char *name, size
 	*node = (struct node){ .parent = parent, .first_child = VIEW_NONE, .last_child = VIEW_NONE,
 		.next = VIEW_NONE };
 	node->entry.kind = VIEW_THROUGH;
-	node->entry.name = view_strndup(&build->view->arena, name, len);
+	node->entry.name = pool_strndup(&build->view->pool, name, len);
 	node->entry.name_length = (uint32_t)len;
 	if (!node->entry.name)
-		return view_memory_error(&build->view->arena, err);
+		return pool_error(&build->view->pool, err);
 	*ret = (uint32_t)build->count++;
 	if (parent == VIEW_NONE)
 		return 0;
@@ -379,20 +319,20 @@ static int node_at(struct build *build, const char *path, uint32_t *ret, struct 
 	return 0;
 }
 
-static int add_changes(struct build *build, const struct view_changes *changes, struct error *err)
+static int add_differences(struct build *build, const struct differences *differences, struct error *err)
 {
 	uint32_t index;
 	int r = node_add(build, VIEW_NONE, "", 0, &index, err);
 
-	for (size_t i = 0; r == 0 && i < changes->count; i++) {
+	for (size_t i = 0; r == 0 && i < differences->count; i++) {
 		struct view_entry entry = { .kind = VIEW_THROUGH };
 		enum base_record record = BASE_NONE;
 		bool nothing;
 
-		r = resolve(build, &changes->items[i], &entry, &record, &nothing, err);
+		r = resolve(build, &differences->items[i], &entry, &record, &nothing, err);
 		if (r < 0 || nothing)
 			continue;
-		r = node_at(build, changes->items[i].path, &index, err);
+		r = node_at(build, differences->items[i].path, &index, err);
 		if (r < 0)
 			break;
 		entry.name = build->nodes[index].entry.name;
@@ -524,17 +464,17 @@ static int identify(struct view *view, struct error *err)
 }
 
 int view_build(struct repo *repo, struct view *view, const struct oid *tree,
-	const struct view_changes *changes, struct error *err)
+	const struct differences *differences, struct error *err)
 {
 	CLEANUP(build_release) struct build build = { .repo = repo, .view = view };
 	struct oid meta;
-	int r = view_meta_tree(repo, tree, &meta, err);
+	int r = tree_meta_root(repo, tree, &meta, err);
 
 	if (r < 0)
 		return r;
 	tree_cursor_init(&build.content, repo, tree);
 	tree_cursor_init(&build.meta, repo, &meta);
-	r = add_changes(&build, changes, err);
+	r = add_differences(&build, differences, err);
 	if (r == 0)
 		r = settle(&build, err);
 	if (r == 0)

@@ -81,7 +81,7 @@ static int fill_inherited(const struct complete *complete, struct view_entry *en
 	if (!(entry->present & META_XATTRS)) {
 		r = meta_read_xattrs(&meta, fd, err);
 		if (r == 0)
-			r = view_set_xattrs(&complete->view->arena, entry, &meta, err);
+			r = view_set_xattrs(&complete->view->pool, entry, &meta, err);
 		if (r < 0)
 			return error_prefix(err, r, "'%s'", strbuf_text(&complete->path));
 	}
