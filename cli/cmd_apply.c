@@ -2,18 +2,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cli/patch_state.h"
 #include "cli/table.h"
 #include "cli/target.h"
 #include "cli/transition.h"
-
-static bool is_superseded(const struct patch_list *patches, const struct patch *patch)
-{
-	for (size_t i = 0; i < patches->count; i++)
-		for (char **label = patches->patches[i].supersedes; *label; label++)
-			if (strcmp(*label, patch->label) == 0)
-				return true;
-	return false;
-}
 
 /* The newest patch that is for this base version, or does not say for which, and that no other supersedes. */
 static const struct patch *newest_patch(const struct target *target)
@@ -24,7 +16,7 @@ static const struct patch *newest_patch(const struct target *target)
 		const struct patch *patch = &target->patches.patches[i];
 
 		if ((*patch->base_version == '\0' || strcmp(patch->base_version, version) == 0) &&
-			!is_superseded(&target->patches, patch))
+			!patch_is_superseded(&target->patches, patch))
 			return patch;
 	}
 	return NULL;

@@ -7,10 +7,11 @@
 #include "cli/transition.h"
 #include "store/journal.h"
 
-/* What the journal says of the newest switch. */
+/* What the journal says of the newest state it knows, and of the newest switch. */
 struct search {
-	bool found;
-	struct oid from;
+	bool any, found;
+	struct oid newest; /* what was switched to last, as far as the journal knows */
+	struct oid from;   /* before the newest switch */
 };
 
 static bool is_switch(const char *action)
@@ -27,11 +28,48 @@ static int look_at_entry(void *arg, const struct journal_entry *entry, struct er
 {
 	struct search *search = arg;
 
+	if (!search->any && strcmp(entry->action, "refused") != 0) {
+		search->any = true;
+		search->newest = entry->to;
+	}
 	if (!is_switch(entry->action))
 		return 0;
 	search->found = true;
 	search->from = entry->from;
 	return 1;
+}
+
+static bool stacks_equal(const struct stack *a, const struct stack *b)
+{
+	return a->known && b->known && a->count == b->count &&
+		memcmp(a->patches, b->patches, a->count * sizeof *a->patches) == 0;
+}
+
+/*
+ * The state before the last switch. Where the ref was moved with plain git while nothing was mounted, the journal
+ * does not know of it: then that was the last switch, and the newest entry is the state before.
+ */
+static int find_previous(const struct target *target, struct oid *ret, struct stack *ret_stack,
+	struct error *err)
+{
+	const char *name = target->component->name;
+	struct search search = { 0 };
+	int r = journal_each(target->store, name, 0, look_at_entry, &search, err);
+
+	if (r < 0)
+		return r;
+	if (search.any && !oid_equal(&search.newest, &target->component->active)) {
+		r = stack_read(target->store, target->component, &target->patches, &search.newest,
+			ret_stack, err);
+		*ret = search.newest;
+		if (r < 0 || !stacks_equal(ret_stack, &target->stack))
+			return r;
+	}
+	if (!search.found)
+		return error_set(err, -ENOENT, "component '%s' was never switched: there is nothing to roll back to",
+			name);
+	*ret = search.from;
+	return stack_read(target->store, target->component, &target->patches, ret, ret_stack, err);
 }
 
 int cmd_rollback(struct context *ctx, struct error *err)
@@ -42,23 +80,14 @@ int cmd_rollback(struct context *ctx, struct error *err)
 		.what = "rolled back",
 		.unchanged = "the state before the last switch is active already",
 	};
-	struct search search = { 0 };
 	struct stack stack;
 	int r = target_open(ctx, context_argument(ctx, 0), TARGET_WRITE, &target, err);
 
-	if (r < 0)
-		return r;
-	r = journal_each(target.store, target.component->name, 0, look_at_entry, &search, err);
-	if (r < 0)
-		return r;
-	if (!search.found)
-		return error_set(err, -ENOENT, "component '%s' was never switched: there is nothing to roll back to",
-			target.component->name);
-	r = stack_read(target.store, target.component, &target.patches, &search.from, &stack, err);
+	if (r == 0)
+		r = find_previous(&target, &transition.commit, &stack, err);
 	if (r < 0)
 		return r;
 	/* The base may have grown since: a known stack is composed over what it is now. */
-	transition.commit = search.from;
 	transition.stack = stack.known ? &stack : NULL;
 	return transition_run(ctx, &target, &transition, err);
 }

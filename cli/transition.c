@@ -141,7 +141,7 @@ static void say_plan(const struct context *ctx, const struct transition *transit
 	const size_t shown = ctx->verbose || changes->count <= PLAN_FILES_SHOWN ? changes->count :
 										  PLAN_FILES_SHOWN;
 
-	context_say(ctx, "%s  would be %s: %zu path%s", row_string(row, "version_label"), transition->what,
+	context_say(ctx, "%s  (dry run) %s: %zu path%s", row_string(row, "version_label"), transition->what,
 		changes->count, changes->count == 1 ? "" : "s");
 	for (size_t i = 0; i < shown; i++)
 		context_say(ctx, "  %c  %s", changes->changes[i].status, changes->changes[i].path);

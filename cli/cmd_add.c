@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli/progress.h"
+#include "cli/table.h"
+#include "store/base/cleanup.h"
+#include "store/base/path.h"
+#include "store/component.h"
+
+/*
+ * DIR beneath --root may be written as a path of this system or as the image sees it: /usr/lib of the image at
+ * /srv/image is /srv/image/usr/lib either way.
+ */
+static int locate_directory(const char *directory, const char *root, char **ret, struct error *err)
+{
+	cleanup_free char *canonical_root = realpath(root, NULL), *canonical = realpath(directory, NULL);
+	char *inside;
+
+	if (!canonical_root)
+		return error_errno(err, errno, "the root '%s'", root);
+	if (canonical && path_is_beneath(canonical, canonical_root)) {
+		*ret = TAKE_PTR(canonical);
+		return 0;
+	}
+	if (asprintf(&inside, "%s/%s", strcmp(canonical_root, "/") == 0 ? "" : canonical_root,
+		    directory + (*directory == '/')) < 0)
+		return error_errno(err, ENOMEM, "the directory '%s'", directory);
+	*ret = inside;
+	return 0;
+}
+
+/* What component_add() would refuse first, without writing. */
+static int check_only(struct store *store, const struct component_spec *spec, struct error *err)
+{
+	cleanup_component struct component *component = NULL;
+	struct stat st;
+	int r = component_check_name(spec->name, err);
+
+	if (r < 0)
+		return r;
+	if (component_load(store, spec->name, &component, NULL) == 0)
+		return error_set(err, -EEXIST, "there is a component '%s' already", spec->name);
+	if (stat(spec->directory, &st) < 0)
+		return error_errno(err, errno, "the directory '%s'", spec->directory);
+	if (!S_ISDIR(st.st_mode))
+		return error_set(err, -ENOTDIR, "'%s' is no directory", spec->directory);
+	return 0;
+}
+
+static int report(const struct context *ctx, const struct component_spec *spec,
+	const struct component *component, struct error *err)
+{
+	CLEANUP_ROW struct json_object *row = json_object_new_object();
+	const char *directory = component ? component->directory : spec->directory;
+
+	row_text(row, "name", spec->name);
+	row_text(row, "path", directory);
+	row_text(row, "root", component ? component->root : spec->root);
+	row_text(row, "base_version", spec->base_version ? spec->base_version : "");
+	row_text(row, "snapshot", spec->snapshot == SNAPSHOT_FULL ? "full" : "touched");
+	row_oid(row, "base", component ? &component->base : NULL);
+	row_flag(row, "dry_run", component == NULL);
+	if (ctx->json)
+		return context_report_json(ctx, row, err);
+	context_say(ctx, "%s%s: %s", component ? "" : "(dry run) ", spec->name, directory);
+	return 0;
+}
+
+int cmd_add(struct context *ctx, struct error *err)
+{
+	cleanup_store struct store *store = NULL;
+	cleanup_component struct component *component = NULL;
+	cleanup_progress struct progress progress = { .active = false };
+	cleanup_close int lock = -EBADF;
+	cleanup_free char *directory = NULL;
+	const char *root = options_get(&ctx->options, "root");
+	const char *snapshot = options_get(&ctx->options, "snapshot");
+	struct component_spec spec = {
+		.name = context_argument(ctx, 0),
+		.root = root ? root : "/",
+		.base_version = options_get(&ctx->options, "base-version"),
+		.snapshot = snapshot && strcmp(snapshot, "full") == 0 ? SNAPSHOT_FULL : SNAPSHOT_TOUCHED,
+	};
+	int r = context_open_store(ctx, &store, err);
+
+	if (r == 0)
+		r = locate_directory(context_argument(ctx, 1), spec.root, &directory, err);
+	if (r < 0)
+		return r;
+	spec.directory = directory;
+	if (context_dry_run(ctx)) {
+		r = check_only(store, &spec, err);
+		return r < 0 ? r : report(ctx, &spec, NULL, err);
+	}
+	lock = store_lock(store, STORE_LOCK_TIMEOUT_MS, err);
+	if (lock < 0)
+		return lock;
+	progress_begin(&progress, ctx, "snapshot of the base");
+	r = component_add(store, &spec, progress_update, &progress, err);
+	progress_end(&progress);
+	if (r == 0)
+		r = component_load(store, spec.name, &component, err);
+	return r < 0 ? r : report(ctx, &spec, component, err);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/table.h"
+#include "cli/target.h"
+#include "fs/mount.h"
+
+static struct mount_options options_from(const struct context *ctx)
+{
+	const char *io = options_get(&ctx->options, "io"), *write = options_get(&ctx->options, "write");
+	struct mount_options options = {
+		.io = IO_AUTO,
+		.write = write && strcmp(write, "deny") == 0 ? WRITE_DENY : WRITE_THROUGH,
+		.foreground = options_has(&ctx->options, "foreground"),
+		.verbose = ctx->verbose,
+	};
+
+	if (io && strcmp(io, "cached") == 0)
+		options.io = IO_CACHED;
+	else if (io && strcmp(io, "passthrough") == 0)
+		options.io = IO_PASSTHROUGH;
+	return options;
+}
+
+static int require_root(const char *action, struct error *err)
+{
+	if (geteuid() == 0)
+		return 0;
+	return error_set(err, -EPERM, "only root may %s: run it with sudo", action);
+}
+
+static int report(const struct context *ctx, const struct component *component, bool mounted,
+	const char *text, struct error *err)
+{
+	CLEANUP_ROW struct json_object *row = json_object_new_object();
+
+	row_text(row, "name", component->name);
+	row_text(row, "path", component->directory);
+	row_flag(row, "mounted", mounted);
+	row_flag(row, "dry_run", context_dry_run(ctx));
+	if (ctx->json)
+		return context_report_json(ctx, row, err);
+	context_say(ctx, text, component->name, component->directory);
+	return 0;
+}
+
+static int load_component(const struct context *ctx, struct target *target, enum mount_state *ret_state,
+	struct error *err)
+{
+	int r = context_open_store(ctx, &target->store, err);
+
+	if (r == 0)
+		r = component_load(target->store, context_argument(ctx, 0), &target->component, err);
+	if (r == 0)
+		r = mount_query(target->store, target->component, ret_state, err);
+	return r;
+}
+
+int cmd_mount(struct context *ctx, struct error *err)
+{
+	const struct mount_options options = options_from(ctx);
+	cleanup_target struct target target = TARGET_INIT;
+	enum mount_state state = MOUNT_NONE;
+	int r = require_root("mount", err);
+
+	if (r == 0)
+		r = load_component(ctx, &target, &state, err);
+	if (r < 0)
+		return r;
+	if (state != MOUNT_NONE)
+		return error_set(err, -EEXIST, "component '%s' is mounted at '%s' already%s",
+			target.component->name, target.component->directory,
+			state == MOUNT_DEAD ? ", but its daemon does not answer: take the mount off with 'veneer umount'" :
+					      "");
+	if (context_dry_run(ctx))
+		return report(ctx, target.component, false, "(dry run) %s would be mounted at %s", err);
+	r = mount_start(ctx->store_path, target.component->name, &options, err);
+	if (r < 0)
+		return r;
+	if (options.foreground)
+		return report(ctx, target.component, false, "%s was mounted at %s", err);
+	return report(ctx, target.component, true, "%s is mounted at %s", err);
+}
+
+int cmd_umount(struct context *ctx, struct error *err)
+{
+	cleanup_target struct target target = TARGET_INIT;
+	CLEANUP_ROW struct json_object *row = NULL;
+	enum mount_state state = MOUNT_NONE;
+	bool lazy = false;
+	int r = require_root("unmount", err);
+
+	if (r == 0)
+		r = load_component(ctx, &target, &state, err);
+	if (r < 0)
+		return r;
+	if (state == MOUNT_NONE)
+		return error_set(err, -ENOENT, "component '%s' is not mounted", target.component->name);
+	if (context_dry_run(ctx))
+		return report(ctx, target.component, true, "(dry run) %s would be taken off %s", err);
+	r = mount_stop(target.store, target.component, &lazy, err);
+	if (r < 0)
+		return r;
+	row = json_object_new_object();
+	row_text(row, "name", target.component->name);
+	row_text(row, "path", target.component->directory);
+	row_flag(row, "mounted", false);
+	row_flag(row, "lazy", lazy);
+	if (ctx->json)
+		return context_report_json(ctx, row, err);
+	context_say(ctx, "%s is taken off %s%s", target.component->name, target.component->directory,
+		lazy ? ": files are still open in it and can be used until they are closed (lazy unmount)" : "");
+	return 0;
+}
