@@ -53,7 +53,7 @@ static int overlay_attribute(const struct source_entry *entry, const char *name,
 	char link[64], attribute[64];
 
 	*ret = false;
-	/* Neither symlinks nor specials bear any; and /proc would take us through a symlink. */
+	/* The kernel puts its marks on these two only. */
 	if (!S_ISDIR(entry->st.st_mode) && !S_ISREG(entry->st.st_mode))
 		return 0;
 	snprintf(link, sizeof link, "/proc/self/fd/%d", entry->fd);
