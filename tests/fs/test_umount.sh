@@ -39,7 +39,7 @@ nothing_left() {
 
 case_mount_and_umount() {
 	make_component
-	for round in 1 2 3; do
+	for _ in 1 2 3; do
 		mount_daemon
 		assert_content patched "$BASE/file"
 		assert_equal true "$(fs_status thing .mounted)" 'mounted, in status'

@@ -182,7 +182,7 @@ case_unlinked() {
 	echo new >"$BASE/file"
 	assert_content new "$BASE/file"
 	exec {fd}<&-
-	! ls -A "$BENEATH" | grep -q '^\.fuse_hidden' || fail 'a hidden file is left in the base'
+	[ -z "$(find "$BENEATH" -name ".fuse_hidden*")" ] || fail "a hidden file is left in the base"
 }
 
 # Names: NAME_MAX bytes are good, one more is not.
