@@ -74,7 +74,10 @@ int patch_create_from_commit(struct store *store, struct component *component, i
 	const struct oid *commit, const struct patch_spec *spec, char **ret_label,
 	struct oid *ret_commit, struct error *err);
 
-/* a, b, …, z, aa, … after the greatest label of that form in use. LABEL has PATCH_LABEL_MAX + 1 bytes. */
+/*
+ * a, b, …, z, aa, … after the greatest label of that form in use (words that are far ahead of the
+ * number of patches do not count). LABEL has PATCH_LABEL_MAX + 1 bytes.
+ */
 void patch_next_label(const struct patch_list *list, char *label);
 
 #endif
