@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include "store/base/cleanup.h"
+#include "store/base/io.h"
+#include "store/object.h"
+
+#define FOX "The quick brown fox jumps over the lazy dog"
+#define FOX_PATH "dd/d650205ca3e7fa24a1cc2e3a8a7651"
+
+static struct store *new_store(const struct temporary_directory *dir)
+{
+	struct store *store = NULL;
+	bool existed;
+
+	must_pass(store_init(path_in(*dir, "store"), &existed, &err));
+	must_pass(store_open(path_in(*dir, "store"), &store, &err));
+	return store;
+}
+
+static struct oid write_blob(struct store *store, const void *data, size_t size)
+{
+	struct oid oid;
+
+	must_pass(repo_batch_begin(store->repo, &err));
+	must_pass(repo_blob_write(store->repo, data, size, &oid, &err));
+	must_pass(repo_batch_commit(store->repo, &err));
+	return oid;
+}
+
+static void overwrite(struct store *store, const char *path, const char *text)
+{
+	cleanup_close int fd = -EBADF;
+
+	unlinkat(store->objects_fd, path, 0);
+	fd = openat(store->objects_fd, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
+	cr_assert_eq(io_write(fd, text, strlen(text)), 0);
+}
+
+/* Names in the directory of an object; a temporary one left behind would count. */
+static size_t count_names(struct store *store, const char *directory)
+{
+	int fd = openat(store->objects_fd, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_closedir DIR *dir = fdopendir(fd);
+	size_t count = 0;
+
+	while (readdir(dir))
+		count++;
+	return count - 2;
+}
+
+Test(object, put_and_open)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	struct hash128 hash, wanted = hash128_of(FOX, strlen(FOX));
+	char path[OBJECT_PATH_LENGTH + 1], text[64] = "";
+	cleanup_close int fd = -EBADF;
+	struct stat st;
+	mode_t mask = umask(0077);
+
+	must_pass(object_put(store, FOX, strlen(FOX), &hash, &err));
+	umask(mask);
+	cr_assert(hash128_equal(&hash, &wanted));
+	object_path(&hash, path);
+	cr_assert_str_eq(path, FOX_PATH);
+	must_pass(object_sync_all(store, &err));
+	fd = (int)must_pass(object_open(store->objects_fd, &hash, strlen(FOX), &err));
+	cr_assert_eq(io_read(fd, text, sizeof text), (ssize_t)strlen(FOX));
+	cr_assert_str_eq(text, FOX);
+	cr_assert_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	cr_assert_eq(fstat(fd, &st), 0);
+	cr_assert_eq(st.st_mode & 07777, 0444);
+	cr_assert_eq(st.st_nlink, 1);
+	cr_assert_eq(fstatat(store->objects_fd, "dd", &st, 0), 0);
+	cr_assert_eq(st.st_mode & 07777, 0700);
+	must_pass(object_verify(store->objects_fd, &hash, strlen(FOX), &err));
+	must_fail(-EBADMSG, "44", object_open(store->objects_fd, &hash, 44, &err));
+	hash.bytes[5] ^= 1;
+	must_fail(-ENOENT, "object 'dd/", object_open(store->objects_fd, &hash, 43, &err));
+	must_fail(-ENOENT, "object 'dd/", object_verify(store->objects_fd, &hash, 43, &err));
+}
+
+Test(object, empty_and_large)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	size_t size = (5u << 20) + 17;
+	cleanup_free uint8_t *data = malloc(size);
+	struct hash128 hash;
+
+	for (size_t i = 0; i < size; i++)
+		data[i] = (uint8_t)(i ^ i >> 9);
+	must_pass(object_put(store, "", 0, &hash, &err));
+	must_pass(object_verify(store->objects_fd, &hash, 0, &err));
+	must_pass(object_put(store, data, size, &hash, &err));
+	must_pass(object_verify(store->objects_fd, &hash, size, &err));
+	must_pass(object_put(store, data, size, &hash, &err));
+}
+
+Test(object, put_again_is_success)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	struct hash128 hash;
+	struct stat before, after;
+
+	must_pass(object_put(store, FOX, strlen(FOX), &hash, &err));
+	cr_assert_eq(fstatat(store->objects_fd, FOX_PATH, &before, 0), 0);
+	must_pass(object_put(store, FOX, strlen(FOX), &hash, &err));
+	cr_assert_eq(fstatat(store->objects_fd, FOX_PATH, &after, 0), 0);
+	cr_assert_eq(before.st_ino, after.st_ino, "it was not written again");
+	cr_assert_eq(count_names(store, "dd"), 1);
+}
+
+/* What stands under an object's name and does not hash to it is replaced. */
+Test(object, damage_is_seen_and_healed)
+{
+	static const char *const rows[] = { "", "The quick brown fox jumps over the lazy cat", "much shorter",
+		"The quick brown fox jumps over the lazy dog and a little further" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		temporary_directory_auto dir = temporary_directory_make();
+		cleanup_store struct store *store = new_store(&dir);
+		struct hash128 hash;
+		cleanup_close int old = -EBADF;
+		char text[100] = "";
+
+		must_pass(object_put(store, FOX, strlen(FOX), &hash, &err));
+		overwrite(store, FOX_PATH, rows[i]);
+		must_fail(-EBADMSG, "damaged", object_verify(store->objects_fd, &hash, strlen(FOX), &err));
+		old = openat(store->objects_fd, FOX_PATH, O_RDONLY | O_CLOEXEC);
+		must_pass(object_put(store, FOX, strlen(FOX), &hash, &err));
+		must_pass(object_verify(store->objects_fd, &hash, strlen(FOX), &err));
+		cr_assert_geq(io_read(old, text, sizeof text), 0);
+		cr_assert_str_eq(text, rows[i], "who had it open keeps what he had");
+		cr_assert_eq(count_names(store, "dd"), 1);
+	}
+}
+
+Test(object, what_is_no_file_is_refused)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	struct hash128 hash = hash128_of(FOX, strlen(FOX)), out;
+
+	cr_assert_eq(mkdirat(store->objects_fd, "dd", 0700), 0);
+	cr_assert_eq(mkfifoat(store->objects_fd, FOX_PATH, 0600), 0);
+	must_fail(-EBADMSG, "regular", object_open(store->objects_fd, &hash, strlen(FOX), &err));
+	must_fail(-EINVAL, FOX_PATH, object_put(store, FOX, strlen(FOX), &out, &err));
+	cr_assert_eq(unlinkat(store->objects_fd, FOX_PATH, 0), 0);
+	cr_assert_eq(symlinkat("/etc/passwd", store->objects_fd, FOX_PATH), 0);
+	must_fail(-ELOOP, FOX_PATH, object_put(store, FOX, strlen(FOX), &out, &err));
+	must_fail(-ELOOP, FOX_PATH, object_open(store->objects_fd, &hash, strlen(FOX), &err));
+}
+
+Test(object, too_large)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	struct hash128 hash;
+
+	/* Refused before a byte of it is looked at. */
+	must_fail(-E2BIG, "more than", object_put(store, FOX, OBJECT_BYTES_MAX + 1, &hash, &err));
+}
+
+Test(object, sync_forgets_what_was_synced)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	struct hash128 hash;
+
+	must_pass(object_put(store, FOX, strlen(FOX), &hash, &err));
+	cr_assert_eq(store->objects_unsynced[0xdd / 64], 1ull << 0xdd % 64);
+	must_pass(object_sync_all(store, &err));
+	for (size_t i = 0; i < ARRAY_SIZE(store->objects_unsynced); i++)
+		cr_assert_eq(store->objects_unsynced[i], 0);
+}
+
+/* ---- from git ---- */
+
+Test(object, materialise)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	struct oid blob = write_blob(store, FOX, strlen(FOX)), absent = { { 1, 2, 3 } };
+	struct hash128 hash, wanted = hash128_of(FOX, strlen(FOX)), other = hash128_of("x", 1);
+	uint64_t size = 0;
+
+	must_fail(-EBADMSG, "not xxh3-128:", object_materialise(store, &blob, &other, &hash, &size, &err));
+	cr_assert_eq(faccessat(store->objects_fd, FOX_PATH, F_OK, 0), -1, "refused, and yet written");
+	must_pass(object_materialise(store, &blob, &wanted, &hash, &size, &err));
+	cr_assert(hash128_equal(&hash, &wanted));
+	cr_assert_eq(size, strlen(FOX));
+	must_pass(object_verify(store->objects_fd, &hash, size, &err));
+	must_fail(-EBADMSG, "not xxh3-128:", object_materialise(store, &blob, &other, &hash, &size, &err));
+	must_fail(-ENOENT, "0102030000", object_materialise(store, &absent, NULL, &hash, &size, &err));
+}
+
+/* What is known is not read again: seen by taking the repository away. */
+Test(object, materialise_known)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	struct oid blob = write_blob(store, FOX, strlen(FOX));
+	struct repo *repo = store->repo;
+	struct hash128 hash;
+	uint64_t size = 0;
+
+	must_pass(object_materialise(store, &blob, NULL, &hash, &size, &err));
+	store->repo = NULL;
+	must_pass(object_materialise(store, &blob, NULL, &hash, &size, &err));
+	cr_assert_eq(size, strlen(FOX));
+	store->repo = repo;
+}
+
+Test(object, materialise_makes_again)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	struct oid blob = write_blob(store, FOX, strlen(FOX));
+	struct hash128 hash;
+	uint64_t size;
+
+	must_pass(object_materialise(store, &blob, NULL, &hash, &size, &err));
+	cr_assert_eq(unlinkat(store->objects_fd, FOX_PATH, 0), 0);
+	must_pass(object_materialise(store, &blob, NULL, &hash, &size, &err));
+	must_pass(object_verify(store->objects_fd, &hash, size, &err));
+	overwrite(store, FOX_PATH, "too short");
+	must_pass(object_materialise(store, &blob, NULL, &hash, &size, &err));
+	must_pass(object_verify(store->objects_fd, &hash, size, &err));
+	cr_assert_eq(unlinkat(store->cache_fd, BLOBMAP_FILE, 0), 0, "the cache may go at any time");
+	must_pass(object_materialise(store, &blob, NULL, &hash, &size, &err));
+}
