@@ -10,6 +10,7 @@
  *     {"operation":"prepare","commit":"HEX"}   load, verify, complete; keep it ready. Nothing is switched.
  *     {"operation":"switch","commit":"HEX"}    publish it (prepared or not), tell the kernel, answer
  *     {"operation":"status"}                   see control_status_keys in docs/man/veneer.8
+ *     {"operation":"base"}                     the answer brings the O_PATH fd of the base directory along (SCM_RIGHTS)
  *     {"operation":"detach"}                   the mount was taken off: close the socket, watch no ref
  *
  *     {"ok":true, …}   or   {"ok":false,"code":ERRNO,"error":"sentence"}
@@ -43,6 +44,9 @@ static inline void control_closep(struct control **control)
  */
 int control_call(struct control *control, struct json_object *request, int timeout_ms,
 	struct json_object **ret_reply, struct error *err);
+
+/* The fd that came with the last answer (to "base"), now the caller's; -EBADF: none came. */
+int control_take_fd(struct control *control);
 
 /* {"operation":OPERATION} with "commit" where COMMIT is not NULL, called. */
 int control_simple(struct control *control, const char *operation, const struct oid *commit,

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_CONTENT_H
+#define VENEER_FS_CONTENT_H
+
+/*
+ * What a patched node was bound to at its birth: its bytes' address and all of its metadata, copied
+ * out of the view, so that an open file keeps it when the view has long gone. Immutable, counted.
+ */
+
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "store/view.h"
+
+struct content {
+	atomic_uint users;
+	enum view_kind kind; /* VIEW_FILE, VIEW_SYMLINK, VIEW_SPECIAL, VIEW_DIRECTORY */
+	struct stat st;	     /* complete, st_ino included */
+	struct hash128 identity;
+	struct hash128 object;
+	struct oid blob;
+	char *target;	     /* symlink */
+	struct meta meta;    /* holds the xattrs */
+};
+
+/* A copy of ENTRY with one user; NULL: out of memory. */
+struct content *content_new(const struct view_entry *entry);
+struct content *content_ref(struct content *content);
+void content_unref(struct content *content); /* NULL is fine */
+static inline void content_unrefp(struct content **content)
+{
+	content_unref(*content);
+}
+#define cleanup_content __attribute__((cleanup(content_unrefp)))
+
+/* The inode number that an identity shows: top bit set, so that it never meets one of the base. */
+ino_t content_inode(const struct hash128 *identity);
+/* st_mode, owner, size, times, blocks and inode number of ENTRY into ST (zeroed first). */
+void content_stat(const struct view_entry *entry, struct stat *st);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/control_internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/base/cleanup.h"
+
+#define CONTROL_TIMEOUT_MS 120000 /* preparing a large patch reads and writes all of it */
+
+struct control {
+	int fd;
+	char *name; /* of the component, for messages */
+	int received_fd;
+};
+
+int control_address(int run_fd, const char *name, struct sockaddr_un *ret)
+{
+	/* By way of the open directory: a store's path may be longer than a socket's address. */
+	int n;
+
+	memset(ret, 0, sizeof *ret);
+	ret->sun_family = AF_UNIX;
+	n = snprintf(ret->sun_path, sizeof ret->sun_path, "/proc/self/fd/%d/%s.sock", run_fd, name);
+	return n < 0 || (size_t)n >= sizeof ret->sun_path ? -ENAMETOOLONG : 0;
+}
+
+int control_open(struct store *store, const char *name, struct control **ret, struct error *err)
+{
+	cleanup_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct sockaddr_un address;
+	struct control *control;
+	int r = control_address(store->run_fd, name, &address);
+
+	if (r < 0)
+		return error_errno(err, -r, "control socket of component '%s'", name);
+	if (fd < 0)
+		return error_errno(err, errno, "control socket of component '%s'", name);
+	if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+		if (errno == ENOENT || errno == ECONNREFUSED)
+			return error_set(err, -ENOENT,
+				"component '%s' is not mounted; mount it with 'veneer mount %s'", name, name);
+		return error_errno(err, errno, "connect to the daemon of component '%s'", name);
+	}
+	control = calloc(1, sizeof *control);
+	if (control)
+		control->name = strdup(name);
+	if (!control || !control->name) {
+		free(control);
+		return error_errno(err, ENOMEM, "control socket of component '%s'", name);
+	}
+	control->fd = TAKE_FD(fd);
+	control->received_fd = -EBADF;
+	*ret = control;
+	return 0;
+}
+
+void control_close(struct control *control)
+{
+	if (control->received_fd >= 0)
+		close(control->received_fd);
+	close(control->fd);
+	free(control->name);
+	free(control);
+}
+
+int control_take_fd(struct control *control)
+{
+	return TAKE_FD(control->received_fd);
+}
+
+/* One packet, with the fd that may come along. */
+static ssize_t receive(struct control *control, char *buf, size_t size)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} ancillary;
+	struct iovec iov = { buf, size };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ancillary,
+		.msg_controllen = sizeof ancillary };
+	struct cmsghdr *header;
+	ssize_t n;
+
+	do
+		n = recvmsg(control->fd, &message, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	header = CMSG_FIRSTHDR(&message);
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+		header->cmsg_len == CMSG_LEN(sizeof(int))) {
+		cleanup_closep(&control->received_fd);
+		memcpy(&control->received_fd, CMSG_DATA(header), sizeof(int));
+	}
+	if (message.msg_flags & MSG_TRUNC)
+		return -EMSGSIZE;
+	return n;
+}
+
+static int check_reply(struct control *control, struct json_object *reply, struct error *err)
+{
+	struct json_object *ok, *message, *code;
+	const char *text = "no reason given";
+	int r = -EIO;
+
+	if (!json_object_is_type(reply, json_type_object) || !json_object_object_get_ex(reply, "ok", &ok))
+		return error_set(err, -EBADMSG, "the daemon of component '%s' gave an answer that is none", control->name);
+	if (json_object_get_boolean(ok))
+		return 0;
+	if (json_object_object_get_ex(reply, "error", &message))
+		text = json_object_get_string(message);
+	if (json_object_object_get_ex(reply, "code", &code) && json_object_get_int(code) > 0)
+		r = -json_object_get_int(code);
+	return error_set(err, r, "%s", text);
+}
+
+int control_call(struct control *control, struct json_object *request, int timeout_ms,
+	struct json_object **ret_reply, struct error *err)
+{
+	const char *text = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
+	cleanup_free char *buf = malloc(CONTROL_PACKET_MAX + 1);
+	struct pollfd waiting = { control->fd, POLLIN, 0 };
+	struct json_object *reply;
+	ssize_t n;
+	int r;
+
+	if (!buf || !text)
+		return error_errno(err, ENOMEM, "ask the daemon of component '%s'", control->name);
+	if (send(control->fd, text, strlen(text), MSG_NOSIGNAL) < 0)
+		return error_errno(err, errno, "ask the daemon of component '%s'", control->name);
+	do
+		r = poll(&waiting, 1, timeout_ms);
+	while (r < 0 && errno == EINTR);
+	if (r == 0)
+		return error_set(err, -ETIMEDOUT, "the daemon of component '%s' has not answered within %d s",
+			control->name, timeout_ms / 1000);
+	n = r < 0 ? -errno : receive(control, buf, CONTROL_PACKET_MAX);
+	if (n <= 0)
+		return error_errno(err, n < 0 ? (int)-n : ECONNRESET, "the daemon of component '%s' did not answer",
+			control->name);
+	buf[n] = '\0';
+	reply = json_tokener_parse(buf);
+	r = check_reply(control, reply, err);
+	if (r == 0 && ret_reply)
+		*ret_reply = reply;
+	else
+		json_object_put(reply);
+	return r;
+}
+
+int control_simple(struct control *control, const char *operation, const struct oid *commit,
+	struct json_object **ret_reply, struct error *err)
+{
+	struct json_object *request = json_object_new_object();
+	char hex[OID_HEX_LENGTH + 1];
+	int r;
+
+	if (!request)
+		return error_errno(err, ENOMEM, "ask the daemon of component '%s'", control->name);
+	json_object_object_add(request, "operation", json_object_new_string(operation));
+	if (commit) {
+		oid_to_hex(commit, hex);
+		json_object_object_add(request, "commit", json_object_new_string(hex));
+	}
+	r = control_call(control, request, CONTROL_TIMEOUT_MS, ret_reply, err);
+	json_object_put(request);
+	return r;
+}

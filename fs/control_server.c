@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/control_internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "store/base/cleanup.h"
+#include "store/base/log.h"
+
+#define CLIENTS_MAX 16
+
+struct control_server {
+	struct control_server_config config;
+	char *socket_name;
+	int listen_fd, stop_fd, detach_fd;
+	pthread_t thread;
+	bool running;
+	struct pollfd fds[2 + CLIENTS_MAX]; /* stop, listen, clients; the thread's own */
+};
+
+static struct json_object *reply_error(int code, const struct error *err)
+{
+	struct json_object *reply = json_object_new_object();
+
+	json_object_object_add(reply, "ok", json_object_new_boolean(0));
+	json_object_object_add(reply, "code", json_object_new_int(-code));
+	json_object_object_add(reply, "error", json_object_new_string(err->message));
+	return reply;
+}
+
+static struct json_object *reply_ok(void)
+{
+	struct json_object *reply = json_object_new_object();
+
+	json_object_object_add(reply, "ok", json_object_new_boolean(1));
+	return reply;
+}
+
+static void add_number(struct json_object *object, const char *key, uint64_t value)
+{
+	json_object_object_add(object, key, json_object_new_int64((int64_t)value));
+}
+
+static void add_string(struct json_object *object, const char *key, const char *value)
+{
+	json_object_object_add(object, key, json_object_new_string(value));
+}
+
+static struct json_object *answer_status(struct control_server *server)
+{
+	struct session *session = server->config.session;
+	struct json_object *reply = reply_ok(), *requests = json_object_new_object();
+	char health[512], hex[OID_HEX_LENGTH + 1];
+	struct oid commit;
+
+	switcher_state(server->config.switcher, &commit, health, sizeof health);
+	oid_to_hex(&commit, hex);
+	add_string(reply, "commit", hex);
+	add_string(reply, "health", health);
+	add_string(reply, "io", server->config.io);
+	add_string(reply, "io_reason", server->config.io_reason);
+	add_string(reply, "write", server->config.write);
+	add_number(reply, "pid", (uint64_t)getpid());
+	add_number(reply, "protocol_minor", session->kernel_minor);
+	add_string(reply, "invalidation", "exact");
+	add_number(reply, "nodes", node_count(overlay_nodes(session->overlay)));
+	add_number(reply, "open_files", fdcache_open_count(overlay_fds(session->overlay)));
+	add_number(reply, "notifications", atomic_load(&session->notifications));
+	for (int kind = 0; kind < REQUEST_KINDS; kind++)
+		add_number(requests, request_kind_name(kind), atomic_load(&session->requests[kind]));
+	json_object_object_add(reply, "requests", requests);
+	return reply;
+}
+
+static struct json_object *answer_switch(struct control_server *server, const struct oid *commit, bool publish)
+{
+	struct error err = ERROR_INIT;
+	struct switch_report report;
+	struct json_object *reply;
+	int r = publish ? switcher_switch(server->config.switcher, commit, &report, &err) :
+			  switcher_prepare(server->config.switcher, commit, &err);
+
+	if (r < 0)
+		return reply_error(r, &err);
+	reply = reply_ok();
+	if (publish) {
+		add_number(reply, "changed_paths", report.paths);
+		add_number(reply, "published_nanoseconds", report.published_ns);
+		add_number(reply, "nanoseconds", report.total_ns);
+	}
+	return reply;
+}
+
+static struct json_object *answer_detach(struct control_server *server)
+{
+	uint64_t one = 1;
+	ssize_t written = write(server->detach_fd, &one, sizeof one);
+
+	(void)written; /* a full counter is readable as well */
+	return reply_ok();
+}
+
+static struct json_object *answer(struct control_server *server, struct json_object *request, int *ret_fd)
+{
+	struct json_object *value;
+	struct error err = ERROR_INIT;
+	const char *operation = "", *hex = "";
+	struct oid commit;
+
+	if (json_object_is_type(request, json_type_object)) {
+		if (json_object_object_get_ex(request, "operation", &value))
+			operation = json_object_get_string(value);
+		if (json_object_object_get_ex(request, "commit", &value))
+			hex = json_object_get_string(value);
+	}
+	if (!operation)
+		operation = "";
+	if (strcmp(operation, "status") == 0)
+		return answer_status(server);
+	if (strcmp(operation, "detach") == 0)
+		return answer_detach(server);
+	if (strcmp(operation, "base") == 0) {
+		*ret_fd = server->config.base_fd;
+		return reply_ok();
+	}
+	if (strcmp(operation, "prepare") != 0 && strcmp(operation, "switch") != 0)
+		return reply_error(error_set(&err, -EINVAL, "no such operation: '%.64s'", operation), &err);
+	if (!hex || oid_from_hex(hex, strlen(hex), &commit) < 0)
+		return reply_error(error_set(&err, -EINVAL, "'%.64s' is no commit id", hex ? hex : ""), &err);
+	return answer_switch(server, &commit, strcmp(operation, "switch") == 0);
+}
+
+static void send_reply(int fd, struct json_object *reply, int passed_fd)
+{
+	const char *text = json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN);
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} ancillary;
+	struct iovec iov = { (void *)text, strlen(text) };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (passed_fd >= 0) {
+		memset(&ancillary, 0, sizeof ancillary);
+		ancillary.header.cmsg_level = SOL_SOCKET;
+		ancillary.header.cmsg_type = SCM_RIGHTS;
+		ancillary.header.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&ancillary.header), &passed_fd, sizeof(int));
+		message.msg_control = &ancillary;
+		message.msg_controllen = sizeof ancillary;
+	}
+	/* A client that does not listen loses its answer; the daemon waits for nobody. */
+	if (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		log_message(LOG_INFO, "a client of the control socket left without its answer");
+}
+
+/* false: the client is gone. */
+static bool serve_client(struct control_server *server, int fd)
+{
+	cleanup_free char *buf = malloc(CONTROL_PACKET_MAX + 1);
+	struct json_object *request, *reply;
+	int passed_fd = -EBADF;
+	ssize_t n;
+
+	if (!buf)
+		return false;
+	n = recv(fd, buf, CONTROL_PACKET_MAX, MSG_DONTWAIT);
+	if (n <= 0)
+		return n < 0 && (errno == EAGAIN || errno == EINTR);
+	buf[n] = '\0';
+	request = json_tokener_parse(buf);
+	reply = answer(server, request, &passed_fd);
+	send_reply(fd, reply, passed_fd);
+	json_object_put(reply);
+	json_object_put(request);
+	return true;
+}
+
+/* Root, or whoever the daemon runs as, and nobody else. */
+static bool may_ask(int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof peer;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+		(peer.uid == 0 || peer.uid == geteuid());
+}
+
+static void accept_client(struct control_server *server)
+{
+	int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	for (size_t i = 2; i < ARRAY_SIZE(server->fds) && may_ask(fd); i++) {
+		if (server->fds[i].fd < 0) {
+			server->fds[i].fd = fd;
+			return;
+		}
+	}
+	close(fd);
+}
+
+static void *control_loop(void *arg)
+{
+	struct control_server *server = arg;
+
+	for (;;) {
+		poll(server->fds, ARRAY_SIZE(server->fds), -1);
+		if (server->fds[0].revents)
+			return NULL;
+		for (size_t i = 2; i < ARRAY_SIZE(server->fds); i++) {
+			if (server->fds[i].fd >= 0 && server->fds[i].revents &&
+				!serve_client(server, server->fds[i].fd)) {
+				close(server->fds[i].fd);
+				server->fds[i].fd = -EBADF;
+			}
+		}
+		if (server->fds[1].revents)
+			accept_client(server);
+	}
+}
+
+static int listen_socket(struct control_server *server, struct error *err)
+{
+	struct sockaddr_un address;
+	int r = control_address(server->config.run_fd, server->config.name, &address);
+
+	if (r < 0)
+		return error_errno(err, -r, "control socket '%s'", server->socket_name);
+	server->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (server->listen_fd < 0)
+		return error_errno(err, errno, "control socket '%s'", server->socket_name);
+	/* What a killed daemon left; that none is alive was seen before. */
+	unlinkat(server->config.run_fd, server->socket_name, 0);
+	if (bind(server->listen_fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+		fchmodat(server->config.run_fd, server->socket_name, 0600, 0) < 0 ||
+		listen(server->listen_fd, CLIENTS_MAX) < 0)
+		return error_errno(err, errno, "control socket '%s'", server->socket_name);
+	return 0;
+}
+
+int control_server_start(const struct control_server_config *config, struct control_server **ret,
+	struct error *err)
+{
+	struct control_server *server = calloc(1, sizeof *server);
+	int r;
+
+	if (!server)
+		return error_errno(err, ENOMEM, "control socket of component '%s'", config->name);
+	server->config = *config;
+	server->listen_fd = -EBADF;
+	server->stop_fd = eventfd(0, EFD_CLOEXEC);
+	server->detach_fd = eventfd(0, EFD_CLOEXEC);
+	if (server->stop_fd < 0 || server->detach_fd < 0 ||
+		asprintf(&server->socket_name, "%s.sock", config->name) < 0) {
+		server->socket_name = NULL;
+		control_server_stop(server);
+		return error_errno(err, ENOMEM, "control socket of component '%s'", config->name);
+	}
+	r = listen_socket(server, err);
+	for (size_t i = 0; i < ARRAY_SIZE(server->fds); i++)
+		server->fds[i] = (struct pollfd){ -EBADF, POLLIN, 0 };
+	server->fds[0].fd = server->stop_fd;
+	server->fds[1].fd = server->listen_fd;
+	if (r == 0) {
+		r = pthread_create(&server->thread, NULL, control_loop, server);
+		if (r != 0)
+			r = error_errno(err, r, "start the thread of the control socket");
+	}
+	if (r < 0) {
+		control_server_stop(server);
+		return r;
+	}
+	server->running = true;
+	*ret = server;
+	return 0;
+}
+
+int control_server_detach_fd(const struct control_server *server)
+{
+	return server->detach_fd;
+}
+
+void control_server_stop(struct control_server *server)
+{
+	uint64_t one = 1;
+
+	if (!server)
+		return;
+	if (server->running) {
+		while (write(server->stop_fd, &one, sizeof one) < 0 && errno == EINTR)
+			;
+		pthread_join(server->thread, NULL);
+	}
+	for (size_t i = 2; i < ARRAY_SIZE(server->fds) && server->running; i++) {
+		if (server->fds[i].fd >= 0)
+			close(server->fds[i].fd);
+	}
+	if (server->listen_fd >= 0) {
+		close(server->listen_fd);
+		unlinkat(server->config.run_fd, server->socket_name, 0);
+	}
+	if (server->stop_fd >= 0)
+		close(server->stop_fd);
+	if (server->detach_fd >= 0)
+		close(server->detach_fd);
+	free(server->socket_name);
+	free(server);
+}

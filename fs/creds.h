@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_CREDS_H
+#define VENEER_FS_CREDS_H
+
+/*
+ * Acting for the caller of a request: what is created belongs to the caller, with set-gid
+ * directories and default ACLs obeyed by the base's own filesystem, umask included.
+ *
+ * The kernel has checked permissions already (default_permissions), with the caller's supplementary
+ * groups, which we do not know: so the thread takes the caller's fsuid and fsgid (setfsuid(2),
+ * credentials(7)) and keeps the right to override permission checks, but not CAP_FSETID, which would
+ * keep set-gid bits that the caller may not set.
+ *
+ * Threads: per thread, by system calls that glibc does not spread to the others.
+ */
+
+#include <sys/types.h>
+
+struct creds {
+	int active;
+	mode_t old_umask;
+};
+
+/* Once in each thread that will call creds_assume(): a umask of its own. 0 or -errno. */
+int creds_thread_init(void);
+/* To the end of the scope (cleanup_creds). 0 or -EPERM. */
+int creds_assume(struct creds *creds, uid_t uid, gid_t gid, mode_t mask);
+void creds_restore(struct creds *creds);
+#define CREDS_INIT { 0, 0 }
+#define cleanup_creds __attribute__((cleanup(creds_restore)))
+
+#endif

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "fs/control_internal.h"
+#include "fs/kernel_abi.h"
+#include "fs/mounts.h"
+#include "fs/session.h"
+#include "fs/switch.h"
+#include "store/base/cleanup.h"
+#include "store/base/log.h"
+#include "store/base/path.h"
+
+#define THREADS_MIN 4u
+#define THREADS_MAX 16u
+#define FDS_MIN 16u
+#define FDS_MAX 1024u
+
+#define FILESYSTEM_OVERLAY 0x794c7630
+#define FILESYSTEM_FUSE 0x65735546
+
+/* One mounted component. What is set is released, in the reverse order of the fields. */
+struct daemon {
+	const struct mount_options *options;
+	struct store *store;	   /* the switcher's */
+	struct store *heal_store;  /* for readers whose object is missing; guarded by heal_lock */
+	pthread_mutex_t heal_lock;
+	struct component *component;
+	int base_fd;
+	struct view *view;
+	struct overlay *overlay;
+	struct session *session;
+	struct switcher *switcher;
+	struct control_server *control;
+	int signal_fd;
+	bool mounted;
+	enum io_mode io;
+	const char *io_reason;
+};
+
+static void daemon_release(struct daemon *daemon)
+{
+	control_server_stop(daemon->control);
+	switcher_free(daemon->switcher);
+	session_free(daemon->session);
+	overlay_free(daemon->overlay);
+	view_unref(daemon->view);
+	if (daemon->base_fd >= 0)
+		close(daemon->base_fd);
+	component_freep(&daemon->component);
+	store_freep(&daemon->heal_store);
+	store_freep(&daemon->store);
+	if (daemon->signal_fd >= 0)
+		close(daemon->signal_fd);
+	pthread_mutex_destroy(&daemon->heal_lock);
+}
+
+/* ---- before the mount: everything that can be refused ---- */
+
+static int check_not_mounted(struct daemon *daemon, struct error *err)
+{
+	const struct component *component = daemon->component;
+	bool ours;
+	int r = mounts_find(component->directory, &ours, err);
+
+	if (r < 0)
+		return r;
+	if (ours)
+		return error_set(err, -EEXIST,
+			"component '%s' is already mounted on '%s'; take it off with 'veneer umount %s'",
+			component->name, component->directory, component->name);
+	return 0;
+}
+
+static int open_base_directory(struct daemon *daemon, struct error *err)
+{
+	const struct component *component = daemon->component;
+	struct stat st;
+
+	if (path_is_beneath(daemon->store->path, component->directory))
+		return error_set(err, -ELOOP,
+			"the store '%s' lies inside the directory '%s' that would be mounted over; move the store and name it with --store",
+			daemon->store->path, component->directory);
+	daemon->base_fd = open(component->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (daemon->base_fd < 0)
+		return error_errno(err, errno, "component '%s': open its directory '%s'", component->name,
+			component->directory);
+	if (fstat(daemon->base_fd, &st) < 0)
+		return error_errno(err, errno, "stat '%s'", component->directory);
+	return 0;
+}
+
+/* What is served first: the active commit, else (it cannot be served) the bare base, said in the log and in status. */
+static int load_first_view(struct daemon *daemon, struct error *err)
+{
+	const struct component *component = daemon->component;
+	struct error problem = ERROR_INIT;
+	int r = view_load(daemon->store, &component->active, &daemon->view, &problem);
+
+	if (r == 0)
+		r = view_complete(daemon->view, daemon->store, daemon->base_fd, &problem);
+	if (r == 0)
+		return 0;
+	view_unref(daemon->view);
+	daemon->view = NULL;
+	log_message(LOG_ERR, "component '%s': %s; the bare base is served", component->name, problem.message);
+	r = view_load(daemon->store, &component->base, &daemon->view, err);
+	if (r == 0)
+		r = view_complete(daemon->view, daemon->store, daemon->base_fd, err);
+	return r;
+}
+
+static unsigned stack_depth_of(int fd, unsigned least)
+{
+	struct statfs st;
+
+	if (fstatfs(fd, &st) == 0 && (st.f_type == FILESYSTEM_OVERLAY || st.f_type == FILESYSTEM_FUSE))
+		return 2;
+	return least;
+}
+
+static size_t fd_budget(void)
+{
+	struct rlimit limit;
+	size_t budget = FDS_MAX;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+		if (limit.rlim_max / 4 < budget)
+			budget = limit.rlim_max / 4;
+	}
+	return budget < FDS_MIN ? FDS_MIN : budget;
+}
+
+/* A reader found an object missing or cut short: it is made again from git, and the log says so. */
+static int heal_object(void *arg, const struct hash128 *object, const struct oid *blob, uint64_t size)
+{
+	struct daemon *daemon = arg;
+	SCOPED_LOCK(&daemon->heal_lock);
+	struct error err = ERROR_INIT;
+	char hex[HASH128_HEX_LENGTH + 1];
+	struct hash128 made;
+	uint64_t made_size;
+	int r = 0;
+
+	hash128_to_hex(object, hex);
+	if (!daemon->heal_store)
+		r = store_open(daemon->store->path, &daemon->heal_store, &err);
+	if (r == 0)
+		r = object_materialise(daemon->heal_store, blob, object, &made, &made_size, &err);
+	if (r < 0)
+		log_message(LOG_ERR, "component '%s': object '%s' is damaged and could not be made again: %s",
+			daemon->component->name, hex, err.message);
+	else
+		log_message(LOG_WARNING, "component '%s': object '%s' was missing or damaged; made again from git",
+			daemon->component->name, hex);
+	return r;
+}
+
+static int prepare(struct daemon *daemon, const char *store_path, const char *name, struct error *err)
+{
+	struct overlay_config config = { .deny_write = daemon->options->write == WRITE_DENY, .heal_arg = daemon };
+	int r;
+
+	if (geteuid() != 0)
+		return error_set(err, -EPERM, "mounting needs root: run 'veneer mount %s' as root", name);
+	r = store_open(store_path, &daemon->store, err);
+	if (r == 0)
+		r = component_load(daemon->store, name, &daemon->component, err);
+	if (r == 0)
+		r = check_not_mounted(daemon, err);
+	if (r == 0)
+		r = open_base_directory(daemon, err);
+	if (r == 0)
+		r = load_first_view(daemon, err);
+	if (r < 0)
+		return r;
+	config.base_fd = daemon->base_fd;
+	config.objects_fd = daemon->store->objects_fd;
+	config.fd_capacity = fd_budget();
+	config.heal = heal_object;
+	r = overlay_new(&config, daemon->view, &daemon->overlay);
+	return r < 0 ? error_errno(err, -r, "component '%s'", name) : 0;
+}
+
+/* ---- the mount ---- */
+
+static int open_device(struct error *err)
+{
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0)
+		return fd;
+	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
+		return error_set(err, -ENODEV,
+			"this kernel has no FUSE (no '/dev/fuse'): load it with 'modprobe fuse', or build it in");
+	return error_errno(err, errno, "open '/dev/fuse'");
+}
+
+/* By the open directory, not by its path: what was checked is what is mounted over. */
+static int mount_over(struct daemon *daemon, int device_fd, struct error *err)
+{
+	char options[128], target[64];
+	unsigned long flags = daemon->options->write == WRITE_DENY ? MS_RDONLY : 0;
+
+	snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other",
+		device_fd);
+	snprintf(target, sizeof target, "/proc/self/fd/%d", daemon->base_fd);
+	if (mount(daemon->component->name, target, MOUNT_TYPE, flags, options) < 0) {
+		if (errno == ENODEV)
+			return error_set(err, -ENODEV,
+				"this kernel has no FUSE filesystem: load it with 'modprobe fuse', or build it in");
+		return error_errno(err, errno, "mount component '%s' on '%s'", daemon->component->name,
+			daemon->component->directory);
+	}
+	daemon->mounted = true;
+	return 0;
+}
+
+static void unmount(struct daemon *daemon)
+{
+	if (daemon->mounted && umount2(daemon->component->directory, UMOUNT_NOFOLLOW) < 0 && errno != EINVAL)
+		umount2(daemon->component->directory, UMOUNT_NOFOLLOW | MNT_DETACH);
+	daemon->mounted = false;
+}
+
+/* Does the mount answer? The kernel asks for INIT, then for the root. */
+static int mount_answers(struct daemon *daemon, struct error *err)
+{
+	struct stat st;
+
+	if (stat(daemon->component->directory, &st) < 0)
+		return error_errno(err, errno, "the new mount on '%s' does not answer", daemon->component->directory);
+	return 0;
+}
+
+/* Is passthrough to be had? The kernel said so in INIT, and lets us register a file of the store. */
+static int try_passthrough(struct daemon *daemon, struct error *err)
+{
+	struct session *session = daemon->session;
+	struct abi_backing_map map = { 0 };
+	cleanup_close int file = -EBADF;
+	int backing;
+
+	if (!session->passthrough)
+		return error_set(err, -EOPNOTSUPP,
+			"this kernel has no FUSE passthrough (Linux 6.9 and later have it): use --io cached or --io auto");
+	file = openat(daemon->store->fd, "lock", O_RDWR | O_CLOEXEC | O_CREAT, 0600);
+	if (file < 0)
+		return error_errno(err, errno, "open 'lock' in '%s'", daemon->store->path);
+	map.fd = file;
+	backing = session_backing_open(session, &map);
+	if (backing < 0)
+		return error_set(err, -EOPNOTSUPP,
+			"the kernel does not let this process use FUSE passthrough (%s; CAP_SYS_ADMIN is needed): use --io cached or --io auto",
+			error_text(-backing));
+	session_backing_close(session, backing);
+	return 0;
+}
+
+static int choose_io(struct daemon *daemon, struct error *err)
+{
+	struct error problem = ERROR_INIT;
+
+	switch (daemon->options->io) {
+	case IO_CACHED:
+		daemon->io_reason = "asked for";
+		return 0;
+	case IO_PASSTHROUGH:
+		daemon->io_reason = "asked for";
+		return try_passthrough(daemon, err);
+	default:
+		break;
+	}
+	if (daemon->io == IO_PASSTHROUGH && try_passthrough(daemon, &problem) < 0) {
+		daemon->io = IO_CACHED;
+		daemon->session->passthrough = false;
+		daemon->io_reason = "passthrough is not to be had here";
+	}
+	return 0;
+}
+
+static unsigned thread_count(void)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned threads = processors > 0 ? (unsigned)processors * 2 : THREADS_MIN;
+
+	return threads < THREADS_MIN ? THREADS_MIN : threads > THREADS_MAX ? THREADS_MAX : threads;
+}
+
+static int start_session(struct daemon *daemon, struct error *err)
+{
+	struct session_config config = { .overlay = daemon->overlay, .passthrough = daemon->io == IO_PASSTHROUGH,
+		.verbose = daemon->options->verbose };
+	cleanup_close int device_fd = open_device(err);
+	int r;
+
+	if (device_fd < 0)
+		return device_fd;
+	config.stack_depth = stack_depth_of(daemon->store->objects_fd, stack_depth_of(daemon->base_fd, 1));
+	/* The mount names the fd by its number, which libfuse keeps. */
+	config.device_fd = device_fd;
+	r = session_new(&config, &daemon->session, err);
+	TAKE_FD(device_fd);
+	if (r < 0)
+		return r;
+	r = mount_over(daemon, config.device_fd, err);
+	if (r == 0)
+		r = session_start(daemon->session, thread_count(), err);
+	if (r == 0)
+		r = mount_answers(daemon, err);
+	if (r == 0)
+		r = choose_io(daemon, err);
+	return r;
+}
+
+static int start_control(struct daemon *daemon, struct error *err)
+{
+	struct control_server_config config = { .run_fd = daemon->store->run_fd,
+		.name = daemon->component->name, .session = daemon->session, .base_fd = daemon->base_fd,
+		.io = io_mode_name(daemon->io), .io_reason = daemon->io_reason,
+		.write = write_mode_name(daemon->options->write) };
+	int r = switcher_new(daemon->store, daemon->component, daemon->base_fd, daemon->session, daemon->view,
+		&daemon->switcher, err);
+
+	if (r < 0)
+		return r;
+	config.switcher = daemon->switcher;
+	r = control_server_start(&config, &daemon->control, err);
+	return r < 0 ? r : switcher_watch(daemon->switcher, err);
+}
+
+/* ---- while it lives ---- */
+
+static void stop_listening(struct daemon *daemon)
+{
+	control_server_stop(daemon->control);
+	daemon->control = NULL;
+	switcher_unwatch(daemon->switcher);
+}
+
+/* Until the connection has ended. A signal takes the mount off; open files keep the connection alive. */
+static void serve(struct daemon *daemon)
+{
+	for (;;) {
+		struct pollfd fds[3] = {
+			{ daemon->session->done_fd, POLLIN, 0 },
+			{ daemon->signal_fd, POLLIN, 0 },
+			{ daemon->control ? control_server_detach_fd(daemon->control) : -1, POLLIN, 0 },
+		};
+		struct signalfd_siginfo signal;
+
+		if (poll(fds, 3, -1) < 0)
+			continue;
+		if (fds[0].revents)
+			break;
+		if (fds[2].revents) {
+			daemon->mounted = false;
+			stop_listening(daemon);
+		}
+		if (fds[1].revents && read(daemon->signal_fd, &signal, sizeof signal) == sizeof signal &&
+			signal.ssi_signo != SIGHUP) {
+			unmount(daemon);
+			stop_listening(daemon);
+		}
+	}
+}
+
+static int take_signals(struct daemon *daemon, struct error *err)
+{
+	sigset_t signals;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	daemon->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+	return daemon->signal_fd < 0 ? error_errno(err, errno, "take over the signals") : 0;
+}
+
+int daemon_run(const char *store_path, const char *name, const struct mount_options *options,
+	daemon_ready_fn ready, void *arg)
+{
+	struct daemon daemon = { .options = options, .base_fd = -EBADF, .signal_fd = -EBADF,
+		.heal_lock = PTHREAD_MUTEX_INITIALIZER };
+	struct error err = ERROR_INIT;
+	int r;
+
+	/* Without evidence for the one or the other: opens are far more frequent than long reads. */
+	daemon.io = options->io == IO_AUTO ? IO_CACHED : options->io;
+	daemon.io_reason = "default";
+	r = take_signals(&daemon, &err);
+	if (r == 0)
+		r = prepare(&daemon, store_path, name, &err);
+	if (r == 0)
+		r = start_session(&daemon, &err);
+	if (r == 0)
+		r = start_control(&daemon, &err);
+	if (r < 0)
+		unmount(&daemon);
+	ready(arg, r, &err);
+	if (r == 0)
+		serve(&daemon);
+	if (daemon.session)
+		session_wait(daemon.session);
+	daemon_release(&daemon);
+	return r;
+}

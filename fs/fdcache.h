@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_FDCACHE_H
+#define VENEER_FS_FDCACHE_H
+
+/*
+ * A bounded set of open file descriptors of nodes, the least recently used of which is closed first.
+ * Nodes hold none themselves: RLIMIT_NOFILE can be small and hard, and a tree large.
+ *
+ * An fd that was got is counted until fdcache_put(), and is never closed meanwhile. Pinned fds (of
+ * files whose last name is gone) stay until their node is forgotten.
+ * Threads: any; one lock, held for no system call but close(2).
+ */
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum fd_kind {
+	FD_PATH,  /* O_PATH: directories to look up in */
+	FD_READ,  /* O_RDONLY */
+	FD_WRITE, /* O_RDWR */
+};
+
+struct fdcache;
+struct fdcache *fdcache_new(size_t capacity); /* NULL: out of memory */
+void fdcache_free(struct fdcache *cache);
+
+/* A counted fd with a handle to give it back by; fd is -EBADF where nothing is held. */
+struct fdref {
+	struct fdcache *cache;
+	uint32_t entry;
+	int fd;
+};
+#define FDREF_INIT { NULL, 0, -EBADF }
+
+/* true: *RET holds the fd of node ID. */
+bool fdcache_get(struct fdcache *cache, uint64_t id, enum fd_kind kind, struct fdref *ret);
+/* Hand FD over (it is closed here in the end, also on failure); *RET holds it, or one that was there before. */
+void fdcache_add(struct fdcache *cache, uint64_t id, enum fd_kind kind, int fd, struct fdref *ret);
+void fdref_release(struct fdref *ref);
+#define cleanup_fdref __attribute__((cleanup(fdref_release)))
+
+/* Keep FD (handed over; O_PATH) for node ID until fdcache_forget(). 0 or -ENOMEM (FD is closed). */
+int fdcache_pin(struct fdcache *cache, uint64_t id, int fd);
+/* The pinned fd of ID, borrowed; -EBADF: none. */
+int fdcache_pinned(struct fdcache *cache, uint64_t id);
+/* Everything of ID goes (once it is not in use). */
+void fdcache_forget(struct fdcache *cache, uint64_t id);
+/* Descriptors held now, pinned ones included. */
+size_t fdcache_open_count(struct fdcache *cache);
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fs/control.h"
+#include "fs/daemon.h"
+#include "fs/mounts.h"
+#include "store/base/cleanup.h"
+#include "store/base/io.h"
+#include "store/base/log.h"
+
+
+const char *io_mode_name(enum io_mode io)
+{
+	return io == IO_CACHED ? "cached" : io == IO_PASSTHROUGH ? "passthrough" : "auto";
+}
+
+const char *write_mode_name(enum write_mode write)
+{
+	return write == WRITE_DENY ? "deny" : "through";
+}
+
+/* ---- mount ---- */
+
+struct foreground {
+	int code;
+	struct error err;
+};
+
+static void foreground_ready(void *arg, int code, const struct error *err)
+{
+	struct foreground *foreground = arg;
+
+	foreground->code = code;
+	foreground->err = *err;
+	if (code == 0)
+		log_message(LOG_NOTICE, "mounted; serving in the foreground");
+}
+
+/* The daemon's last word to the command that waits for it: the whole error, or one with code 0. */
+static void report_ready(void *arg, int code, const struct error *err)
+{
+	int *pipe_fd = arg;
+	struct error report = *err;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	report.code = code;
+	/* Nothing of the command's terminal or pipes is kept: whoever reads them waits for their end. */
+	if (code == 0 && null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+	}
+	if (null > STDERR_FILENO)
+		close(null);
+	io_write(*pipe_fd, &report, sizeof report);
+	close(*pipe_fd);
+	*pipe_fd = -EBADF;
+}
+
+static __attribute__((noreturn)) void run_child(const char *store_path, const char *name,
+	const struct mount_options *options, int pipe_fd)
+{
+	int r;
+
+	setsid();
+	if (chdir("/") < 0)
+		_exit(1);
+	log_open("veneer", 0, options->verbose ? LOG_INFO : LOG_NOTICE);
+	r = daemon_run(store_path, name, options, report_ready, &pipe_fd);
+	exit(r < 0 ? 1 : 0);
+}
+
+int mount_start(const char *store_path, const char *name, const struct mount_options *options,
+	struct error *err)
+{
+	cleanup_close int from_child = -EBADF;
+	struct error report;
+	int ends[2], status;
+	pid_t child;
+
+	if (options->foreground) {
+		struct foreground foreground = { 0, ERROR_INIT };
+		int r;
+
+		log_open("veneer", 1, options->verbose ? LOG_INFO : LOG_NOTICE);
+		r = daemon_run(store_path, name, options, foreground_ready, &foreground);
+		return r < 0 ? error_set(err, r, "%s", foreground.err.message) : 0;
+	}
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return error_errno(err, errno, "start the daemon of component '%s'", name);
+	from_child = ends[0];
+	child = fork();
+	if (child < 0) {
+		close(ends[1]);
+		return error_errno(err, errno, "start the daemon of component '%s'", name);
+	}
+	if (child == 0) {
+		close(TAKE_FD(from_child));
+		run_child(store_path, name, options, ends[1]);
+	}
+	close(ends[1]);
+	if (io_read(from_child, &report, sizeof report) != sizeof report) {
+		while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+			;
+		return error_set(err, -EIO, "the daemon of component '%s' ended before its mount answered", name);
+	}
+	if (report.code < 0) {
+		while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+			;
+		report.message[sizeof report.message - 1] = '\0';
+		return error_set(err, report.code, "%s", report.message);
+	}
+	return 0;
+}
+
+/* ---- query ---- */
+
+int mount_query(struct store *store, const struct component *component, enum mount_state *ret,
+	struct error *err)
+{
+	cleanup_control struct control *control = NULL;
+	bool ours;
+	int r = mounts_find(component->directory, &ours, err);
+
+	if (r < 0)
+		return r;
+	if (!ours)
+		*ret = MOUNT_NONE;
+	else
+		*ret = control_open(store, component->name, &control, NULL) < 0 ? MOUNT_DEAD : MOUNT_SERVING;
+	return 0;
+}
+
+int mount_open_base(struct store *store, const struct component *component, int *ret_fd, struct error *err)
+{
+	cleanup_control struct control *control = NULL;
+	cleanup_close int fd = -EBADF;
+	enum mount_state state;
+	int r = mount_query(store, component, &state, err);
+
+	if (r < 0)
+		return r;
+	if (state == MOUNT_DEAD)
+		return error_set(err, -ENOTCONN,
+			"component '%s' is mounted, but its daemon does not answer: take the mount off with 'veneer umount %s'",
+			component->name, component->name);
+	if (state == MOUNT_NONE) {
+		fd = open(component->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0)
+			return error_errno(err, errno, "component '%s': open its directory '%s'", component->name,
+				component->directory);
+	} else {
+		r = control_open(store, component->name, &control, err);
+		if (r == 0)
+			r = control_simple(control, "base", NULL, NULL, err);
+		if (r < 0)
+			return r;
+		fd = control_take_fd(control);
+		if (fd < 0)
+			return error_set(err, -EIO, "the daemon of component '%s' did not hand out its base",
+				component->name);
+	}
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+/* ---- umount ---- */
+
+int mount_stop(struct store *store, const struct component *component, bool *ret_lazy, struct error *err)
+{
+	cleanup_control struct control *control = NULL;
+	bool ours, lazy = false;
+	int r = mounts_find(component->directory, &ours, err);
+
+	if (r < 0)
+		return r;
+	if (!ours)
+		return error_set(err, -ENOENT, "component '%s' is not mounted on '%s'", component->name,
+			component->directory);
+	if (geteuid() != 0)
+		return error_set(err, -EPERM, "unmounting needs root: run 'veneer umount %s' as root", component->name);
+	/* A daemon that is dead, or busy, does not keep its mount. */
+	if (control_open(store, component->name, &control, NULL) < 0)
+		control = NULL;
+	if (umount2(component->directory, UMOUNT_NOFOLLOW) < 0) {
+		if (errno != EBUSY && errno != ENOTCONN)
+			return error_errno(err, errno, "unmount '%s'", component->directory);
+		if (umount2(component->directory, UMOUNT_NOFOLLOW | MNT_DETACH) < 0)
+			return error_errno(err, errno, "unmount '%s'", component->directory);
+		lazy = true;
+	}
+	if (control && control_simple(control, "detach", NULL, NULL, NULL) < 0)
+		log_message(LOG_INFO, "the daemon of component '%s' has gone already", component->name);
+	*ret_lazy = lazy;
+	return 0;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/mounts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/base/cleanup.h"
+
+/* Space, tab, newline and backslash stand as \040 and so on. In place. */
+static void unescape(char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from; to++) {
+		if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' &&
+			from[3] >= '0' && from[3] <= '7') {
+			*to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
+			from += 4;
+		} else {
+			*to = *from++;
+		}
+	}
+	*to = '\0';
+}
+
+/* The next field of *LINE, which is taken apart; NULL: there is none. */
+static char *field(char **line)
+{
+	return strsep(line, " ");
+}
+
+int mounts_find(const char *directory, bool *ret_ours, struct error *err)
+{
+	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *line = NULL;
+	size_t alloc = 0;
+	bool ours = false;
+
+	if (!file)
+		return error_errno(err, errno, "read '/proc/self/mountinfo'");
+	while (getline(&line, &alloc, file) > 0) {
+		char *rest = line, *where = NULL, *type;
+
+		for (int i = 0; i < 5; i++)
+			where = field(&rest);
+		if (!where)
+			continue;
+		unescape(where);
+		if (strcmp(where, directory) != 0)
+			continue;
+		do
+			type = field(&rest);
+		while (type && strcmp(type, "-") != 0);
+		type = type ? field(&rest) : NULL;
+		/* Later lines lie on top of earlier ones. */
+		ours = type && strcmp(type, MOUNT_TYPE) == 0;
+	}
+	*ret_ours = ours;
+	return 0;
+}

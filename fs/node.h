@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_NODE_H
+#define VENEER_FS_NODE_H
+
+/*
+ * The node table: what the kernel knows of us. One node, one content, for ever: a node is bound at
+ * birth to one inode of the base, or to one content of a patch (path, bytes, metadata), and found
+ * again by that key; a switch leads a name to another node and never changes a node.
+ *
+ * A node is 64 bytes and a name, and holds no file descriptor: files are reopened by path (the chain
+ * of parents) and compared with the key. Ids are never reused while the mount lives: a 40-bit number
+ * that only grows, and the slot in the low 24 bits. A node lives while the kernel counts look-ups of
+ * it, or another node names it as its parent, or it is open.
+ *
+ * Threads: all functions lock the table for themselves; nothing that blocks is done under the lock.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "fs/content.h"
+#include "store/base/strbuf.h"
+
+#define NODE_ROOT 1ull	    /* FUSE_ROOT_ID */
+#define NODE_SLOT_BITS 24   /* at most 16 million nodes */
+
+struct node_key {
+	uint64_t high; /* base: the device; patch: half of the identity, top bit set */
+	uint64_t low;  /* base: the inode; patch: the other half */
+};
+struct node_key node_key_of_base(dev_t device, ino_t inode);
+struct node_key node_key_of_view(const struct hash128 *identity);
+static inline bool node_key_is_view(const struct node_key *key)
+{
+	return key->high >> 63;
+}
+
+struct node_table;
+
+/* The root is bound to KEY. NULL: out of memory. */
+struct node_table *node_table_new(const struct node_key *root);
+void node_table_free(struct node_table *table);
+
+/* What a handler needs of a node; a copy. */
+struct node_info {
+	uint64_t id;
+	struct node_key key;
+	mode_t type;		 /* S_IFMT part */
+	struct content *content; /* counted; NULL for nodes of the base. node_info_release() */
+	bool pinned;		 /* its path is gone: an fd is kept for it elsewhere */
+};
+#define NODE_INFO_INIT { .content = NULL }
+void node_info_release(struct node_info *info);
+#define cleanup_node_info __attribute__((cleanup(node_info_release)))
+
+/* -ESTALE: no such node. */
+int node_get(struct node_table *table, uint64_t id, struct node_info *ret);
+
+/*
+ * The node of KEY, made if there is none, known as NAME in PARENT from now on, looked up once more.
+ * CONTENT (borrowed; counted by the node) for nodes of a patch. -ESTALE: no such parent; -ENOSPC: the
+ * table is full; -ELOOP: PARENT lies below the node; -EIO: two contents of one key.
+ */
+int node_look_up(struct node_table *table, uint64_t parent, const char *name, const struct node_key *key,
+	mode_t type, struct content *content, uint64_t *ret_id);
+
+/* COUNT look-ups are forgotten. Unknown ids are ignored. */
+void node_forget(struct node_table *table, uint64_t id, uint64_t count);
+/* REAP hears of each node that is gone, under the table's lock. Set before threads start. */
+typedef void (*node_reap_fn)(void *arg, uint64_t id);
+void node_table_on_reap(struct node_table *table, node_reap_fn reap, void *arg);
+
+/* The id of KEY's node, or 0. */
+uint64_t node_find(struct node_table *table, const struct node_key *key);
+
+/* The component-relative path, "" for the root, appended to SB. -ESTALE; -ENOMEM. */
+int node_path(struct node_table *table, uint64_t id, struct strbuf *sb);
+
+/* The node of KEY is now called NAME in PARENT (rename through the mount). */
+int node_move(struct node_table *table, const struct node_key *key, uint64_t parent, const char *name);
+/* Its last path is about to go: an fd is kept for it (fdcache_pin). */
+void node_set_pinned(struct node_table *table, uint64_t id);
+
+/*
+ * Passthrough: backing ids, one a node, kept while it is open. node_backing_use() counts an opening and
+ * says the id there is (0: none: make one, then node_backing_offer() it, which returns the one to use:
+ * another may have been faster, then *RET_SURPLUS is yours to close). node_backing_drop() counts a
+ * closing; what it returns (0: nothing) is to be closed.
+ */
+int node_backing_use(struct node_table *table, uint64_t id, int32_t *ret_backing);
+int32_t node_backing_offer(struct node_table *table, uint64_t id, int32_t backing, int32_t *ret_surplus);
+int32_t node_backing_drop(struct node_table *table, uint64_t id);
+
+size_t node_count(struct node_table *table);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/ops_internal.h"
+
+#include <errno.h>
+
+/* The directory's listing is not what it was. */
+static void listing_changed(struct session *session, fuse_ino_t directory)
+{
+	readdir_cache_drop(session->listings, directory);
+}
+
+void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+	struct session *session = ops_begin(req, REQUEST_SETATTR);
+	struct overlay_cred cred = ops_cred(req);
+	cleanup_overlay_guard struct overlay_guard guard;
+	struct stat st;
+	unsigned set = 0;
+	int r;
+
+	set |= to_set & FUSE_SET_ATTR_MODE ? SET_MODE : 0;
+	set |= to_set & FUSE_SET_ATTR_UID ? SET_UID : 0;
+	set |= to_set & FUSE_SET_ATTR_GID ? SET_GID : 0;
+	set |= to_set & FUSE_SET_ATTR_SIZE ? SET_SIZE : 0;
+	set |= to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW) ? SET_ATIME : 0;
+	set |= to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW) ? SET_MTIME : 0;
+	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
+		attr->st_atim.tv_nsec = UTIME_NOW;
+	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+		attr->st_mtim.tv_nsec = UTIME_NOW;
+	overlay_enter(session->overlay, &guard);
+	r = overlay_setattr(&guard, &cred, ino, attr, set, &st);
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_attr(req, &st, TIMEOUT_INFINITE);
+}
+
+void ops_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	struct session *session = ops_begin(req, REQUEST_MKNOD);
+	struct overlay_cred cred = ops_cred(req);
+	cleanup_overlay_guard struct overlay_guard guard;
+	struct overlay_entry entry;
+	int r;
+
+	overlay_enter(session->overlay, &guard);
+	r = overlay_mknod(&guard, &cred, parent, name, mode, rdev, &entry);
+	listing_changed(session, parent);
+	ops_reply_entry(req, session, r, &entry);
+}
+
+void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	struct session *session = ops_begin(req, REQUEST_MKDIR);
+	struct overlay_cred cred = ops_cred(req);
+	cleanup_overlay_guard struct overlay_guard guard;
+	struct overlay_entry entry;
+	int r;
+
+	overlay_enter(session->overlay, &guard);
+	r = overlay_mkdir(&guard, &cred, parent, name, mode, &entry);
+	listing_changed(session, parent);
+	ops_reply_entry(req, session, r, &entry);
+}
+
+void ops_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
+{
+	struct session *session = ops_begin(req, REQUEST_SYMLINK);
+	struct overlay_cred cred = ops_cred(req);
+	cleanup_overlay_guard struct overlay_guard guard;
+	struct overlay_entry entry;
+	int r;
+
+	overlay_enter(session->overlay, &guard);
+	r = overlay_symlink(&guard, &cred, parent, name, link, &entry);
+	listing_changed(session, parent);
+	ops_reply_entry(req, session, r, &entry);
+}
+
+void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
+{
+	struct session *session = ops_begin(req, REQUEST_LINK);
+	cleanup_overlay_guard struct overlay_guard guard;
+	struct overlay_entry entry;
+	int r;
+
+	overlay_enter(session->overlay, &guard);
+	r = overlay_link(&guard, ino, newparent, newname, &entry);
+	listing_changed(session, newparent);
+	ops_reply_entry(req, session, r, &entry);
+}
+
+static void remove_name(fuse_req_t req, struct session *session, fuse_ino_t parent, const char *name,
+	bool directory)
+{
+	cleanup_overlay_guard struct overlay_guard guard;
+	int r;
+
+	overlay_enter(session->overlay, &guard);
+	r = overlay_remove(&guard, parent, name, directory);
+	listing_changed(session, parent);
+	fuse_reply_err(req, -r);
+}
+
+void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	remove_name(req, ops_begin(req, REQUEST_UNLINK), parent, name, false);
+}
+
+void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	remove_name(req, ops_begin(req, REQUEST_RMDIR), parent, name, true);
+}
+
+void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+	const char *newname, unsigned int flags)
+{
+	struct session *session = ops_begin(req, REQUEST_RENAME);
+	cleanup_overlay_guard struct overlay_guard guard;
+	int r;
+
+	overlay_enter(session->overlay, &guard);
+	r = overlay_rename(&guard, parent, name, newparent, newname, flags);
+	listing_changed(session, parent);
+	listing_changed(session, newparent);
+	fuse_reply_err(req, -r);
+}
+
+void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+	struct session *session = ops_begin(req, REQUEST_SETXATTR);
+	cleanup_overlay_guard struct overlay_guard guard;
+
+	overlay_enter(session->overlay, &guard);
+	fuse_reply_err(req, -overlay_setxattr(&guard, ino, name, value, size, flags));
+}
+
+void ops_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	struct session *session = ops_begin(req, REQUEST_REMOVEXATTR);
+	cleanup_overlay_guard struct overlay_guard guard;
+
+	overlay_enter(session->overlay, &guard);
+	fuse_reply_err(req, -overlay_removexattr(&guard, ino, name));
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/ops_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/kernel_abi.h"
+#include "fs/passthrough.h"
+#include "store/base/cleanup.h"
+#include "store/base/io.h"
+
+static bool wants_write(int flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* Under passthrough: register the file behind the node, and answer with its id. */
+static void reply_passthrough(fuse_req_t req, struct session *session, fuse_ino_t ino)
+{
+	struct abi_open_out out = { .open_flags = ABI_FOPEN_PASSTHROUGH };
+	int r = passthrough_open(session, ino, &out.backing_id);
+
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else if (fuse_reply_buf(req, (const char *)&out, sizeof out) < 0)
+		passthrough_release(session, ino);
+}
+
+void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct session *session = ops_begin(req, REQUEST_OPEN);
+	cleanup_fdref struct fdref file = FDREF_INIT;
+	int r = 0;
+
+	/* What cannot be written is refused here as long as the kernel asks; and by write itself when it no longer does. */
+	if (wants_write(fi->flags) || fi->flags & O_TRUNC)
+		r = overlay_open(session->overlay, ino, FD_WRITE, &file);
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+	} else if (session->passthrough) {
+		reply_passthrough(req, session, ino);
+	} else if (session->open_unneeded) {
+		/* From here on the kernel opens files by itself. */
+		fuse_reply_err(req, ENOSYS);
+	} else {
+		fi->keep_cache = 1;
+		fuse_reply_open(req, fi);
+	}
+}
+
+/* fuse_entry_out and fuse_open_out of an answer to CREATE under passthrough, which libfuse 3.14 cannot say. */
+struct create_out {
+	struct fuse_entry_out entry;
+	struct abi_open_out open;
+};
+
+static void fill_attr(const struct stat *st, struct fuse_attr *attr)
+{
+	attr->ino = st->st_ino;
+	attr->mode = st->st_mode;
+	attr->nlink = (uint32_t)st->st_nlink;
+	attr->uid = st->st_uid;
+	attr->gid = st->st_gid;
+	attr->rdev = (uint32_t)st->st_rdev;
+	attr->size = (uint64_t)st->st_size;
+	attr->blksize = (uint32_t)st->st_blksize;
+	attr->blocks = (uint64_t)st->st_blocks;
+	attr->atime = (uint64_t)st->st_atim.tv_sec;
+	attr->mtime = (uint64_t)st->st_mtim.tv_sec;
+	attr->ctime = (uint64_t)st->st_ctim.tv_sec;
+	attr->atimensec = (uint32_t)st->st_atim.tv_nsec;
+	attr->mtimensec = (uint32_t)st->st_mtim.tv_nsec;
+	attr->ctimensec = (uint32_t)st->st_ctim.tv_nsec;
+}
+
+static int reply_create_passthrough(fuse_req_t req, struct session *session, const struct overlay_entry *entry)
+{
+	struct create_out out;
+	int r;
+
+	memset(&out, 0, sizeof out);
+	r = passthrough_open(session, entry->id, &out.open.backing_id);
+	if (r < 0)
+		return r;
+	out.entry.nodeid = entry->id;
+	out.entry.entry_valid = out.entry.attr_valid = (uint64_t)TIMEOUT_INFINITE;
+	fill_attr(&entry->st, &out.entry.attr);
+	out.open.open_flags = ABI_FOPEN_PASSTHROUGH;
+	if (fuse_reply_buf(req, (const char *)&out, sizeof out) < 0) {
+		passthrough_release(session, entry->id);
+		overlay_forget(session->overlay, entry->id, 1);
+	}
+	return 0;
+}
+
+void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	struct session *session = ops_begin(req, REQUEST_CREATE);
+	struct overlay_cred cred = ops_cred(req);
+	cleanup_overlay_guard struct overlay_guard guard;
+	struct fuse_entry_param param;
+	struct overlay_entry entry;
+	int r;
+
+	overlay_enter(session->overlay, &guard);
+	r = overlay_mknod(&guard, &cred, parent, name, S_IFREG | (mode & 07777), 0, &entry);
+	readdir_cache_drop(session->listings, parent);
+	if (r == 0 && session->passthrough) {
+		r = reply_create_passthrough(req, session, &entry);
+		if (r == 0)
+			return;
+		overlay_forget(session->overlay, entry.id, 1);
+	}
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	ops_fill_entry(&entry, &param);
+	fi->keep_cache = 1;
+	if (fuse_reply_create(req, &param, fi) < 0)
+		overlay_forget(session->overlay, entry.id, 1);
+}
+
+void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct session *session = ops_begin(req, REQUEST_READ);
+	cleanup_fdref struct fdref file = FDREF_INIT;
+	cleanup_free char *buf = malloc(size);
+	ssize_t n = buf ? overlay_open(session->overlay, ino, FD_READ, &file) : -ENOMEM;
+
+	if (n == 0)
+		n = io_pread(file.fd, buf, size, (uint64_t)off);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else
+		fuse_reply_buf(req, buf, (size_t)n);
+}
+
+void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+	struct fuse_file_info *fi)
+{
+	struct session *session = ops_begin(req, REQUEST_WRITE);
+	cleanup_fdref struct fdref file = FDREF_INIT;
+	int r = overlay_open(session->overlay, ino, FD_WRITE, &file);
+
+	if (r == 0)
+		r = io_pwrite(file.fd, buf, size, (uint64_t)off);
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_write(req, size);
+}
+
+void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	ops_begin(req, REQUEST_FLUSH);
+	/* Writes have been handed to the base already: the kernel need not ask. */
+	fuse_reply_err(req, ENOSYS);
+}
+
+void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct session *session = ops_begin(req, REQUEST_RELEASE);
+
+	if (session->passthrough)
+		passthrough_release(session, ino);
+	fuse_reply_err(req, 0);
+}
+
+static void sync_node(fuse_req_t req, struct session *session, fuse_ino_t ino, int datasync)
+{
+	cleanup_fdref struct fdref file = FDREF_INIT;
+	int r = overlay_open(session->overlay, ino, FD_READ, &file);
+
+	if (r == -EINVAL) /* a directory of the patch alone: durable before it was served */
+		r = 0;
+	else if (r == 0 && (datasync ? fdatasync(file.fd) : fsync(file.fd)) < 0)
+		r = -errno;
+	fuse_reply_err(req, -r);
+}
+
+void ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	sync_node(req, ops_begin(req, REQUEST_FSYNC), ino, datasync);
+}
+
+void ops_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	sync_node(req, ops_begin(req, REQUEST_FSYNCDIR), ino, datasync);
+}
+
+void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+	struct fuse_file_info *fi)
+{
+	struct session *session = ops_begin(req, REQUEST_FALLOCATE);
+	cleanup_fdref struct fdref file = FDREF_INIT;
+	int r = overlay_open(session->overlay, ino, FD_WRITE, &file);
+
+	if (r == 0 && fallocate(file.fd, mode, offset, length) < 0)
+		r = -errno;
+	fuse_reply_err(req, -r);
+}
+
+void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+	struct session *session = ops_begin(req, REQUEST_LSEEK);
+	cleanup_fdref struct fdref file = FDREF_INIT;
+	off_t at = overlay_open(session->overlay, ino, FD_READ, &file);
+
+	/* The position of the shared fd is of no use to anyone: reads and writes name theirs. */
+	if (at == 0) {
+		at = lseek(file.fd, off, whence);
+		if (at < 0)
+			at = -errno;
+	}
+	if (at < 0)
+		fuse_reply_err(req, (int)-at);
+	else
+		fuse_reply_lseek(req, at);
+}
+
+void ops_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
+	fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
+{
+	struct session *session = ops_begin(req, REQUEST_COPY_FILE_RANGE);
+	cleanup_fdref struct fdref from = FDREF_INIT;
+	cleanup_fdref struct fdref to = FDREF_INIT;
+	ssize_t n = overlay_open(session->overlay, ino_in, FD_READ, &from);
+
+	if (n == 0)
+		n = overlay_open(session->overlay, ino_out, FD_WRITE, &to);
+	if (n == 0) {
+		n = copy_file_range(from.fd, &off_in, to.fd, &off_out, len, (unsigned)flags);
+		if (n < 0)
+			n = -errno;
+	}
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
+	else
+		fuse_reply_write(req, (size_t)n);
+}

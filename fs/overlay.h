@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_OVERLAY_H
+#define VENEER_FS_OVERLAY_H
+
+/*
+ * The overlay: the base directory with a view laid over it, as nodes. Knows nothing of FUSE requests
+ * and is tested without a mount.
+ *
+ * Calling sequence: overlay_new() with the base opened O_PATH before the mount. Each handler that
+ * answers with names or nodes brackets itself, reply included, with overlay_enter()/overlay_leave():
+ * one view for its whole length. overlay_publish() swaps the view; overlay_drain() then waits for
+ * those who entered before, after which the kernel can be told: nothing of the old view can reach
+ * it any more.
+ *
+ * Error handling: 0 or a negative errno, which is the answer to the kernel; no messages.
+ * Locks: none is held across a system call on the base. A request never waits for a switch.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "fs/fdcache.h"
+#include "fs/node.h"
+#include "store/object.h"
+#include "store/view.h"
+
+struct overlay;
+
+/* Opens the bytes of a patched file when its object is missing or damaged: makes it again from git. */
+typedef int (*object_heal_fn)(void *arg, const struct hash128 *object, const struct oid *blob, uint64_t size);
+
+struct overlay_config {
+	int base_fd;	 /* O_PATH, borrowed; everything of the base is reached beneath it */
+	int objects_fd;	 /* the store's objects/, borrowed */
+	bool deny_write; /* every change is EROFS */
+	size_t fd_capacity;
+	object_heal_fn heal; /* NULL: none */
+	void *heal_arg;
+};
+
+/* VIEW (counted) is the first; NULL: the bare base. */
+int overlay_new(const struct overlay_config *config, struct view *view, struct overlay **ret);
+void overlay_free(struct overlay *overlay);
+
+struct node_table *overlay_nodes(struct overlay *overlay);
+struct fdcache *overlay_fds(struct overlay *overlay);
+bool overlay_denies_write(const struct overlay *overlay);
+
+/* ---- one view for the length of a request ---- */
+
+struct overlay_guard {
+	struct overlay *overlay;
+	const struct view *view; /* NULL: the bare base. Good until overlay_leave() */
+	unsigned generation;
+};
+void overlay_enter(struct overlay *overlay, struct overlay_guard *ret);
+void overlay_leave(struct overlay_guard *guard);
+#define cleanup_overlay_guard __attribute__((cleanup(overlay_leave)))
+
+/* Swap the view for VIEW (counted by the overlay; NULL: the bare base). One caller at a time. Returns the old one: its
+ * count is the caller's. */
+struct view *overlay_publish(struct overlay *overlay, struct view *view);
+/* Wait until each request that entered before the last publish has left; false after TIMEOUT_MS. */
+bool overlay_drain(struct overlay *overlay, int timeout_ms);
+/* A counted reference to the current view; NULL: the bare base. */
+struct view *overlay_view(struct overlay *overlay);
+
+/* ---- reading ---- */
+
+/* What is looked up: the node's id and its attributes. */
+struct overlay_entry {
+	uint64_t id;
+	struct stat st;
+};
+
+/* Counts one look-up of the node in *RET (overlay_forget()). -ENOENT, -ENAMETOOLONG, -ESTALE, … */
+int overlay_lookup(struct overlay_guard *guard, uint64_t parent, const char *name, struct overlay_entry *ret);
+void overlay_forget(struct overlay *overlay, uint64_t id, uint64_t count);
+int overlay_getattr(struct overlay_guard *guard, uint64_t id, struct stat *ret);
+/* The target appended to SB. */
+int overlay_readlink(struct overlay *overlay, uint64_t id, struct strbuf *sb);
+/* An fd for the bytes of a regular file (or for fsync of a directory), read only or for reading and writing (-EROFS where patched). */
+int overlay_open(struct overlay *overlay, uint64_t id, enum fd_kind kind, struct fdref *ret);
+/* Sizes and results as getxattr(2) and listxattr(2): SIZE 0 asks for the size. TRUSTED: list "trusted." names. */
+ssize_t overlay_getxattr(struct overlay_guard *guard, uint64_t id, const char *name, void *value, size_t size);
+ssize_t overlay_listxattr(struct overlay_guard *guard, uint64_t id, char *list, size_t size, bool trusted);
+
+/* ---- where a directory stands, for the modules of the overlay ---- */
+
+struct overlay_place {
+	char *path;	     /* owned; component-relative */
+	uint32_t view_index; /* of the directory; VIEW_NONE: nothing of the view is in it */
+	bool gone;	     /* the view took the directory away: it has no entries */
+};
+void overlay_place_release(struct overlay_place *place);
+#define cleanup_place __attribute__((cleanup(overlay_place_release)))
+int overlay_place(struct overlay_guard *guard, uint64_t id, struct overlay_place *ret);
+
+/* An O_PATH fd of a base directory (-ENOENT for one that only the view has), or of any node (overlay_open_path). */
+int overlay_base_directory(struct overlay *overlay, uint64_t id, struct fdref *ret);
+int overlay_open_path(struct overlay *overlay, uint64_t id, struct fdref *ret);
+
+/*
+ * The entry NAME of a place, resolved without a node: from the view, else from the base (BASE_FD: the
+ * directory's fd, or negative: it has none). *RET_CONTENT (counted) is set where it is the view's.
+ */
+int overlay_resolve(struct overlay_guard *guard, const struct overlay_place *place, int base_fd,
+	const char *name, struct stat *ret_st, struct node_key *ret_key, struct content **ret_content);
+
+/* overlay_lookup() for many names of one directory, whose place and base fd (negative: none) the caller has. */
+int overlay_lookup_at(struct overlay_guard *guard, uint64_t parent, const struct overlay_place *place,
+	int base_fd, const char *name, struct overlay_entry *ret);
+
+#endif

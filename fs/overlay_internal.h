@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_OVERLAY_INTERNAL_H
+#define VENEER_FS_OVERLAY_INTERNAL_H
+
+#include <pthread.h>
+
+#include "fs/overlay.h"
+
+struct overlay {
+	struct overlay_config config;
+	dev_t base_device;
+	struct node_table *nodes;
+	struct fdcache *fds;
+
+	pthread_mutex_t view_lock; /* guards the four below; innermost, nothing is called under it */
+	pthread_cond_t view_drained;
+	struct view *view;
+	unsigned generation; /* of the current view */
+	size_t inside[2];    /* requests that entered in even and in odd generations */
+};
+
+/* The number that a base inode shows: its own on the base's device, else one made of both. */
+ino_t overlay_base_inode(const struct overlay *overlay, dev_t device, ino_t inode);
+
+#endif

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/overlay_write.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include "fs/creds.h"
+#include "fs/overlay_internal.h"
+#include "store/base/cleanup.h"
+#include "store/base/path.h"
+
+/* A name in a directory of the base that a change may touch. */
+struct target {
+	struct fdref directory; /* of the base */
+	const char *name;
+};
+#define TARGET_INIT { FDREF_INIT, NULL }
+
+static void target_release(struct target *target)
+{
+	fdref_release(&target->directory);
+}
+#define cleanup_target __attribute__((cleanup(target_release)))
+
+static int target_open(struct overlay_guard *guard, uint64_t parent, const char *name, struct target *ret)
+{
+	cleanup_place struct overlay_place place = { NULL, VIEW_NONE, false };
+	size_t length = strnlen(name, PATH_NAME_MAX + 1);
+	int r;
+
+	if (length > PATH_NAME_MAX)
+		return -ENAMETOOLONG;
+	if (guard->overlay->config.deny_write)
+		return -EROFS;
+	r = overlay_place(guard, parent, &place);
+	if (r < 0)
+		return r;
+	if (place.gone)
+		return -ENOENT;
+	if (place.view_index != VIEW_NONE &&
+		view_child(guard->view, place.view_index, name, length) != VIEW_NONE)
+		return -EROFS;
+	r = overlay_base_directory(guard->overlay, parent, &ret->directory);
+	ret->name = name;
+	/* A directory that only the view has: nothing can be made in it. */
+	return r == -ENOENT ? -EROFS : r;
+}
+
+/* Set-id and umask aside, what was made is looked up like any other name. */
+static int target_lookup(struct overlay_guard *guard, uint64_t parent, const struct target *target,
+	struct overlay_entry *ret)
+{
+	return overlay_lookup(guard, parent, target->name, ret);
+}
+
+int overlay_mknod(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent,
+	const char *name, mode_t mode, dev_t device, struct overlay_entry *ret)
+{
+	cleanup_target struct target target = TARGET_INIT;
+	int r = target_open(guard, parent, name, &target);
+
+	if (r < 0)
+		return r;
+	if (S_ISDIR(mode))
+		return -EPERM;
+	{
+		cleanup_creds struct creds creds = CREDS_INIT;
+		bool device_node = S_ISCHR(mode) || S_ISBLK(mode);
+
+		/* Device nodes need CAP_MKNOD, which the kernel has checked of the caller and a user id would lose. */
+		r = creds_assume(&creds, device_node ? 0 : cred->uid, device_node ? 0 : cred->gid, cred->umask);
+		if (r < 0)
+			return r;
+		if (mknodat(target.directory.fd, name, mode, device) < 0)
+			return -errno;
+		if (device_node && (cred->uid || cred->gid) &&
+			fchownat(target.directory.fd, name, cred->uid, cred->gid, AT_SYMLINK_NOFOLLOW) < 0)
+			return -errno;
+	}
+	return target_lookup(guard, parent, &target, ret);
+}
+
+int overlay_mkdir(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent,
+	const char *name, mode_t mode, struct overlay_entry *ret)
+{
+	cleanup_target struct target target = TARGET_INIT;
+	int r = target_open(guard, parent, name, &target);
+
+	if (r < 0)
+		return r;
+	{
+		cleanup_creds struct creds creds = CREDS_INIT;
+
+		r = creds_assume(&creds, cred->uid, cred->gid, cred->umask);
+		if (r < 0)
+			return r;
+		if (mkdirat(target.directory.fd, name, mode) < 0)
+			return -errno;
+	}
+	return target_lookup(guard, parent, &target, ret);
+}
+
+int overlay_symlink(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent,
+	const char *name, const char *link_target, struct overlay_entry *ret)
+{
+	cleanup_target struct target target = TARGET_INIT;
+	int r = target_open(guard, parent, name, &target);
+
+	if (r < 0)
+		return r;
+	{
+		cleanup_creds struct creds creds = CREDS_INIT;
+
+		r = creds_assume(&creds, cred->uid, cred->gid, cred->umask);
+		if (r < 0)
+			return r;
+		if (symlinkat(link_target, target.directory.fd, name) < 0)
+			return -errno;
+	}
+	return target_lookup(guard, parent, &target, ret);
+}
+
+int overlay_link(struct overlay_guard *guard, uint64_t id, uint64_t parent, const char *name,
+	struct overlay_entry *ret)
+{
+	cleanup_target struct target target = TARGET_INIT;
+	cleanup_fdref struct fdref file = FDREF_INIT;
+	char link[64];
+	int r = target_open(guard, parent, name, &target);
+
+	if (r < 0)
+		return r;
+	r = overlay_open_path(guard->overlay, id, &file);
+	if (r < 0)
+		return r == -ENOENT ? -EROFS : r; /* a patched file cannot be given a name in the base */
+	snprintf(link, sizeof link, "/proc/self/fd/%d", file.fd);
+	if (linkat(AT_FDCWD, link, target.directory.fd, name, AT_SYMLINK_FOLLOW) < 0)
+		return -errno;
+	return target_lookup(guard, parent, &target, ret);
+}
+
+/* The kernel may know the file whose name is about to go: keep an fd, for afterwards no path leads to it. */
+static int pin_victim(struct overlay *overlay, int directory, const char *name, uint64_t *ret_pinned)
+{
+	cleanup_close int fd = path_open(directory, name, O_PATH, 0);
+	struct node_key key;
+	struct stat st;
+	uint64_t id;
+	int r;
+
+	*ret_pinned = 0;
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	key = node_key_of_base(st.st_dev, st.st_ino);
+	id = node_find(overlay->nodes, &key);
+	if (!id || fdcache_pinned(overlay->fds, id) >= 0)
+		return 0;
+	r = fdcache_pin(overlay->fds, id, TAKE_FD(fd));
+	if (r < 0)
+		return r;
+	*ret_pinned = id;
+	return 0;
+}
+
+int overlay_remove(struct overlay_guard *guard, uint64_t parent, const char *name, bool directory)
+{
+	cleanup_target struct target target = TARGET_INIT;
+	struct overlay *overlay = guard->overlay;
+	uint64_t pinned = 0;
+	int r = target_open(guard, parent, name, &target);
+
+	if (r < 0)
+		return r;
+	r = pin_victim(overlay, target.directory.fd, name, &pinned);
+	if (r < 0)
+		return r;
+	if (unlinkat(target.directory.fd, name, directory ? AT_REMOVEDIR : 0) < 0)
+		return -errno;
+	if (pinned)
+		node_set_pinned(overlay->nodes, pinned);
+	return 0;
+}
+
+static int key_at(int directory, const char *name, struct node_key *ret)
+{
+	struct stat st;
+
+	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	*ret = node_key_of_base(st.st_dev, st.st_ino);
+	return 0;
+}
+
+int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *name, uint64_t new_parent,
+	const char *new_name, unsigned flags)
+{
+	cleanup_target struct target from = TARGET_INIT;
+	cleanup_target struct target to = TARGET_INIT;
+	struct overlay *overlay = guard->overlay;
+	struct node_key from_key, to_key;
+	uint64_t pinned = 0;
+	int r;
+
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
+		return -EINVAL;
+	r = target_open(guard, parent, name, &from);
+	if (r == 0)
+		r = target_open(guard, new_parent, new_name, &to);
+	if (r == 0)
+		r = key_at(from.directory.fd, name, &from_key);
+	if (r == 0 && flags & RENAME_EXCHANGE)
+		r = key_at(to.directory.fd, new_name, &to_key);
+	if (r == 0 && !flags)
+		r = pin_victim(overlay, to.directory.fd, new_name, &pinned);
+	if (r < 0)
+		return r;
+	if (renameat2(from.directory.fd, name, to.directory.fd, new_name, flags) < 0)
+		return -errno;
+	if (pinned)
+		node_set_pinned(overlay->nodes, pinned);
+	node_move(overlay->nodes, &from_key, new_parent, new_name);
+	if (flags & RENAME_EXCHANGE)
+		node_move(overlay->nodes, &to_key, parent, name);
+	return 0;
+}
+
+/* A path for the calls that know no O_PATH fd; -EROFS for what is patched. */
+static int open_for_change(struct overlay_guard *guard, uint64_t id, struct fdref *ref, char link[64])
+{
+	cleanup_place struct overlay_place place = { NULL, VIEW_NONE, false };
+	struct overlay *overlay = guard->overlay;
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	int r;
+
+	if (overlay->config.deny_write)
+		return -EROFS;
+	r = node_get(overlay->nodes, id, &info);
+	if (r < 0)
+		return r;
+	if (info.content)
+		return -EROFS;
+	if (S_ISDIR(info.type)) {
+		r = overlay_place(guard, id, &place);
+		if (r < 0)
+			return r;
+		if (place.view_index != VIEW_NONE &&
+			view_at(guard->view, place.view_index)->kind == VIEW_DIRECTORY)
+			return -EROFS;
+	}
+	r = overlay_open_path(overlay, id, ref);
+	if (r < 0)
+		return r;
+	snprintf(link, 64, "/proc/self/fd/%d", ref->fd);
+	return 0;
+}
+
+static int set_size(struct overlay *overlay, uint64_t id, off_t size)
+{
+	cleanup_fdref struct fdref file = FDREF_INIT;
+	int r = overlay_open(overlay, id, FD_WRITE, &file);
+
+	if (r < 0)
+		return r;
+	return ftruncate(file.fd, size) < 0 ? -errno : 0;
+}
+
+static int set_owner_and_mode(int fd, const char *link, const struct stat *attributes, unsigned set)
+{
+	uid_t uid = set & SET_UID ? attributes->st_uid : (uid_t)-1;
+	gid_t gid = set & SET_GID ? attributes->st_gid : (gid_t)-1;
+
+	if (set & (SET_UID | SET_GID) && fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0)
+		return -errno;
+	/* After the owner, whose change clears set-id bits. */
+	if (set & SET_MODE && chmod(link, attributes->st_mode & 07777) < 0)
+		return -errno;
+	return 0;
+}
+
+static int set_times(const char *link, const struct stat *attributes, unsigned set)
+{
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
+
+	if (set & SET_ATIME)
+		times[0] = attributes->st_atim;
+	if (set & SET_MTIME)
+		times[1] = attributes->st_mtim;
+	return utimensat(AT_FDCWD, link, times, 0) < 0 ? -errno : 0;
+}
+
+int overlay_setattr(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t id,
+	const struct stat *attributes, unsigned set, struct stat *ret)
+{
+	cleanup_fdref struct fdref ref = FDREF_INIT;
+	char link[64];
+	int r = open_for_change(guard, id, &ref, link);
+
+	if (r == 0 && set & (SET_MODE | SET_UID | SET_GID))
+		r = set_owner_and_mode(ref.fd, link, attributes, set);
+	if (r == 0 && set & SET_SIZE)
+		r = set_size(guard->overlay, id, attributes->st_size);
+	if (r == 0 && set & (SET_ATIME | SET_MTIME))
+		r = set_times(link, attributes, set);
+	if (r < 0)
+		return r;
+	return overlay_getattr(guard, id, ret);
+}
+
+int overlay_setxattr(struct overlay_guard *guard, uint64_t id, const char *name, const void *value,
+	size_t size, int flags)
+{
+	cleanup_fdref struct fdref ref = FDREF_INIT;
+	char link[64];
+	int r = open_for_change(guard, id, &ref, link);
+
+	if (r < 0)
+		return r;
+	return setxattr(link, name, value, size, flags) < 0 ? -errno : 0;
+}
+
+int overlay_removexattr(struct overlay_guard *guard, uint64_t id, const char *name)
+{
+	cleanup_fdref struct fdref ref = FDREF_INIT;
+	char link[64];
+	int r = open_for_change(guard, id, &ref, link);
+
+	if (r < 0)
+		return r;
+	return removexattr(link, name) < 0 ? -errno : 0;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_OVERLAY_WRITE_H
+#define VENEER_FS_OVERLAY_WRITE_H
+
+/*
+ * Changes through the mount: whatever is not patched goes to the base. A name that the view speaks of
+ * (patched, deleted, or a directory that holds such names, where it would be moved or removed) and the
+ * content of a patched file are -EROFS, and so is everything under --write deny.
+ *
+ * The caller of the request is CRED; see creds.h. Everything else as overlay.h.
+ */
+
+#include "fs/overlay.h"
+
+struct overlay_cred {
+	uid_t uid;
+	gid_t gid;
+	mode_t umask;
+};
+
+/* mknod(2) of any type but directories; *RET is looked up once. */
+int overlay_mknod(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent,
+	const char *name, mode_t mode, dev_t device, struct overlay_entry *ret);
+int overlay_mkdir(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent,
+	const char *name, mode_t mode, struct overlay_entry *ret);
+int overlay_symlink(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent,
+	const char *name, const char *target, struct overlay_entry *ret);
+int overlay_link(struct overlay_guard *guard, uint64_t id, uint64_t parent, const char *name,
+	struct overlay_entry *ret);
+/* unlink(2), or rmdir(2) for DIRECTORY. What the kernel knows of it stays usable. */
+int overlay_remove(struct overlay_guard *guard, uint64_t parent, const char *name, bool directory);
+/* renameat2(2) with its FLAGS (RENAME_NOREPLACE, RENAME_EXCHANGE; a whiteout is -EINVAL). */
+int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *name, uint64_t new_parent,
+	const char *new_name, unsigned flags);
+
+/* Which of these to set. */
+enum overlay_set {
+	SET_MODE = 1 << 0,
+	SET_UID = 1 << 1,
+	SET_GID = 1 << 2,
+	SET_SIZE = 1 << 3,
+	SET_ATIME = 1 << 4, /* with st_atim, which may hold UTIME_NOW */
+	SET_MTIME = 1 << 5,
+};
+int overlay_setattr(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t id,
+	const struct stat *attributes, unsigned set, struct stat *ret);
+int overlay_setxattr(struct overlay_guard *guard, uint64_t id, const char *name, const void *value,
+	size_t size, int flags);
+int overlay_removexattr(struct overlay_guard *guard, uint64_t id, const char *name);
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/overlay_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/limits.h>
+#include <sys/xattr.h>
+
+#include "store/base/cleanup.h"
+
+/* The patch's attributes for a node: its content's, or those that the view gives to a base directory; NULL: the base's own count. */
+static int patched_xattrs(struct overlay_guard *guard, const struct node_info *info,
+	const struct meta_xattr **ret, size_t *ret_count)
+{
+	cleanup_place struct overlay_place place = { NULL, VIEW_NONE, false };
+	int r;
+
+	*ret = NULL;
+	*ret_count = 0;
+	if (info->content && !S_ISDIR(info->type)) {
+		static const struct meta_xattr none;
+
+		*ret = info->content->meta.xattr_count ? info->content->meta.xattrs : &none;
+		*ret_count = info->content->meta.xattr_count;
+		return 0;
+	}
+	if (!S_ISDIR(info->type))
+		return 0;
+	r = overlay_place(guard, info->id, &place);
+	if (r < 0 || place.view_index == VIEW_NONE)
+		return r;
+	if (view_at(guard->view, place.view_index)->present & META_XATTRS) {
+		static const struct meta_xattr none;
+		const struct view_entry *entry = view_at(guard->view, place.view_index);
+
+		*ret = entry->xattr_count ? entry->xattrs : &none;
+		*ret_count = entry->xattr_count;
+	}
+	return 0;
+}
+
+static ssize_t copy_out(const void *from, size_t have, void *to, size_t size)
+{
+	if (size == 0)
+		return (ssize_t)have;
+	if (have > size)
+		return -ERANGE;
+	memcpy(to, from, have);
+	return (ssize_t)have;
+}
+
+/* A path to the node's file that the xattr calls follow to the file itself, a symlink included. */
+static int open_link(struct overlay_guard *guard, uint64_t id, struct fdref *ref, char link[64])
+{
+	int r = overlay_open_path(guard->overlay, id, ref);
+
+	if (r < 0)
+		return r;
+	snprintf(link, 64, "/proc/self/fd/%d", ref->fd);
+	return 0;
+}
+
+ssize_t overlay_getxattr(struct overlay_guard *guard, uint64_t id, const char *name, void *value, size_t size)
+{
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	cleanup_fdref struct fdref ref = FDREF_INIT;
+	const struct meta_xattr *xattrs;
+	char link[64];
+	size_t count;
+	ssize_t n;
+	int r = node_get(guard->overlay->nodes, id, &info);
+
+	if (r < 0)
+		return r;
+	r = patched_xattrs(guard, &info, &xattrs, &count);
+	if (r < 0)
+		return r;
+	if (xattrs) {
+		for (size_t i = 0; i < count; i++) {
+			if (strcmp(xattrs[i].name, name) == 0)
+				return copy_out(xattrs[i].value, xattrs[i].size, value, size);
+		}
+		return -ENODATA;
+	}
+	r = open_link(guard, id, &ref, link);
+	if (r < 0)
+		return r;
+	n = getxattr(link, name, value, size);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t list_patched(const struct meta_xattr *xattrs, size_t count, char *list, size_t size,
+	bool trusted)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		size_t n = strlen(xattrs[i].name) + 1;
+
+		if (!trusted && strncmp(xattrs[i].name, "trusted.", 8) == 0)
+			continue;
+		if (size && used + n > size)
+			return -ERANGE;
+		if (size)
+			memcpy(list + used, xattrs[i].name, n);
+		used += n;
+	}
+	return (ssize_t)used;
+}
+
+/* Only who may read them is told that "trusted." names exist (the kernel leaves that to the filesystem). */
+static ssize_t drop_trusted(char *list, size_t length)
+{
+	size_t kept = 0;
+
+	for (size_t at = 0; at < length;) {
+		size_t n = strlen(list + at) + 1;
+
+		if (strncmp(list + at, "trusted.", 8) != 0) {
+			memmove(list + kept, list + at, n);
+			kept += n;
+		}
+		at += n;
+	}
+	return (ssize_t)kept;
+}
+
+ssize_t overlay_listxattr(struct overlay_guard *guard, uint64_t id, char *list, size_t size, bool trusted)
+{
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	cleanup_fdref struct fdref ref = FDREF_INIT;
+	cleanup_free char *whole = NULL;
+	const struct meta_xattr *xattrs;
+	char link[64];
+	size_t count;
+	ssize_t n;
+	int r = node_get(guard->overlay->nodes, id, &info);
+
+	if (r < 0)
+		return r;
+	r = patched_xattrs(guard, &info, &xattrs, &count);
+	if (r < 0)
+		return r;
+	if (xattrs)
+		return list_patched(xattrs, count, list, size, trusted);
+	r = open_link(guard, id, &ref, link);
+	if (r < 0)
+		return r;
+	if (trusted) {
+		n = listxattr(link, list, size);
+		return n < 0 ? -errno : n;
+	}
+	whole = malloc(XATTR_LIST_MAX);
+	if (!whole)
+		return -ENOMEM;
+	n = listxattr(link, whole, XATTR_LIST_MAX);
+	if (n < 0)
+		return -errno;
+	n = drop_trusted(whole, (size_t)n);
+	return copy_out(whole, (size_t)n, list, size);
+}

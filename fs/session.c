@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define FUSE_USE_VERSION FUSE_MAKE_VERSION(3, 14)
+#include <fuse3/fuse_lowlevel.h>
+
+#include "fs/session.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "fs/creds.h"
+#include "fs/kernel_abi.h"
+#include "fs/ops.h"
+#include "store/base/cleanup.h"
+#include "store/base/log.h"
+
+struct session_thread {
+	pthread_t thread;
+	struct session *session;
+};
+
+static const char *const kind_names[REQUEST_KINDS] = {
+	[REQUEST_LOOKUP] = "lookup",
+	[REQUEST_FORGET] = "forget",
+	[REQUEST_GETATTR] = "getattr",
+	[REQUEST_SETATTR] = "setattr",
+	[REQUEST_READLINK] = "readlink",
+	[REQUEST_CREATE] = "create",
+	[REQUEST_MKNOD] = "mknod",
+	[REQUEST_MKDIR] = "mkdir",
+	[REQUEST_SYMLINK] = "symlink",
+	[REQUEST_LINK] = "link",
+	[REQUEST_UNLINK] = "unlink",
+	[REQUEST_RMDIR] = "rmdir",
+	[REQUEST_RENAME] = "rename",
+	[REQUEST_OPEN] = "open",
+	[REQUEST_READ] = "read",
+	[REQUEST_WRITE] = "write",
+	[REQUEST_FLUSH] = "flush",
+	[REQUEST_RELEASE] = "release",
+	[REQUEST_FSYNC] = "fsync",
+	[REQUEST_OPENDIR] = "opendir",
+	[REQUEST_READDIR] = "readdir",
+	[REQUEST_READDIRPLUS] = "readdirplus",
+	[REQUEST_FSYNCDIR] = "fsyncdir",
+	[REQUEST_STATFS] = "statfs",
+	[REQUEST_GETXATTR] = "getxattr",
+	[REQUEST_LISTXATTR] = "listxattr",
+	[REQUEST_SETXATTR] = "setxattr",
+	[REQUEST_REMOVEXATTR] = "removexattr",
+	[REQUEST_FALLOCATE] = "fallocate",
+	[REQUEST_LSEEK] = "lseek",
+	[REQUEST_COPY_FILE_RANGE] = "copy_file_range",
+};
+
+const char *request_kind_name(enum request_kind kind)
+{
+	return kind_names[kind];
+}
+
+/* ---- what passes by ---- */
+
+static void see_init_request(struct session *session, const void *packet, size_t length)
+{
+	const struct fuse_in_header *header = packet;
+	const struct fuse_init_in *init = (const void *)(header + 1);
+
+	if (length < sizeof *header + 16 || header->opcode != FUSE_INIT)
+		return;
+	session->init_unique = header->unique;
+	session->kernel_minor = init->minor;
+	session->kernel_flags = init->flags;
+	if (init->flags & ABI_INIT_EXT && length >= sizeof *header + 20)
+		session->kernel_flags |= (uint64_t)init->flags2 << 32;
+	session->has_epoch = init->major == 7 && init->minor >= ABI_MINOR_INC_EPOCH;
+	session->passthrough = session->passthrough_wanted && session->kernel_flags & ABI_INIT_PASSTHROUGH;
+}
+
+static ssize_t read_device(int fd, void *buf, size_t length, void *userdata)
+{
+	struct session *session = userdata;
+	ssize_t n = read(fd, buf, length);
+
+	if (n > 0 && !session->init_unique)
+		see_init_request(session, buf, (size_t)n);
+	return n;
+}
+
+/* The reply to INIT, with what libfuse did not ask for. */
+static ssize_t write_init_reply(int fd, const struct iovec *iov, struct session *session)
+{
+	struct abi_init_out reply;
+	struct iovec changed[2] = { iov[0], { &reply, iov[1].iov_len } };
+
+	memset(&reply, 0, sizeof reply);
+	memcpy(&reply, iov[1].iov_base, iov[1].iov_len < sizeof reply ? iov[1].iov_len : sizeof reply);
+	if (session->passthrough) {
+		reply.flags |= (uint32_t)ABI_INIT_EXT;
+		reply.flags2 |= (uint32_t)(ABI_INIT_PASSTHROUGH >> 32);
+		reply.max_stack_depth = session->stack_depth;
+	}
+	return writev(fd, changed, 2);
+}
+
+static ssize_t write_device(int fd, struct iovec *iov, int count, void *userdata)
+{
+	struct session *session = userdata;
+	const struct fuse_out_header *header = iov[0].iov_base;
+
+	if (header->unique && header->unique == session->init_unique && !header->error && count == 2 &&
+		iov[1].iov_len >= 24) {
+		session->init_unique = UINT64_MAX;
+		if (iov[1].iov_len == sizeof(struct abi_init_out))
+			return write_init_reply(fd, iov, session);
+	}
+	return writev(fd, iov, count);
+}
+
+/* ---- life ---- */
+
+int session_new(const struct session_config *config, struct session **ret, struct error *err)
+{
+	static const struct fuse_custom_io io = { .writev = write_device, .read = read_device };
+	char name[] = "veneer";
+	char *argv[] = { name, NULL };
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	struct session *session = calloc(1, sizeof *session);
+	int r;
+
+	if (!session) {
+		close(config->device_fd);
+		return error_errno(err, ENOMEM, "start a session");
+	}
+	session->overlay = config->overlay;
+	session->passthrough_wanted = config->passthrough;
+	session->stack_depth = config->stack_depth;
+	session->verbose = config->verbose;
+	session->device_fd = config->device_fd;
+	session->listings = readdir_cache_new();
+	session->done_fd = eventfd(0, EFD_CLOEXEC);
+	session->fuse = fuse_session_new(&args, ops_table(), ops_table_size(), session);
+	fuse_opt_free_args(&args);
+	if (!session->listings || session->done_fd < 0 || !session->fuse) {
+		session_free(session);
+		return error_errno(err, ENOMEM, "start a session");
+	}
+	r = fuse_session_custom_io(session->fuse, &io, config->device_fd);
+	if (r != 0) {
+		session_free(session);
+		return error_errno(err, r < 0 ? -r : EIO, "attach libfuse to /dev/fuse");
+	}
+	session->device_fd = -EBADF; /* libfuse closes it */
+	*ret = session;
+	return 0;
+}
+
+static int session_fd(const struct session *session)
+{
+	return fuse_session_fd(session->fuse);
+}
+
+static void *serve(void *arg)
+{
+	struct session_thread *self = arg;
+	struct session *session = self->session;
+	struct fuse_buf buf = { .mem = NULL };
+	uint64_t one = 1;
+
+	if (creds_thread_init() < 0)
+		log_message(LOG_WARNING, "no umask of its own for a thread: files are created with mode bits as asked");
+	while (!fuse_session_exited(session->fuse)) {
+		int n = fuse_session_receive_buf(session->fuse, &buf);
+
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		fuse_session_process_buf(session->fuse, &buf);
+	}
+	free(buf.mem);
+	if (atomic_fetch_sub(&session->running, 1) == 1) {
+		ssize_t written = write(session->done_fd, &one, sizeof one);
+
+		(void)written;
+	}
+	return NULL;
+}
+
+int session_start(struct session *session, unsigned threads, struct error *err)
+{
+	sigset_t all, old;
+	int r = 0;
+
+	session->threads = calloc(threads, sizeof *session->threads);
+	if (!session->threads)
+		return error_errno(err, ENOMEM, "start %u threads", threads);
+	/* Signals are for the main thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	atomic_store(&session->running, threads);
+	for (unsigned i = 0; i < threads && r == 0; i++) {
+		session->threads[i].session = session;
+		r = pthread_create(&session->threads[i].thread, NULL, serve, &session->threads[i]);
+		if (r == 0)
+			session->thread_count++;
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r != 0 && session->thread_count == 0)
+		return error_errno(err, r, "start a thread");
+	/* Fewer threads than wanted serve as well. */
+	if (session->thread_count < threads)
+		atomic_fetch_sub(&session->running, threads - session->thread_count);
+	return 0;
+}
+
+void session_wait(struct session *session)
+{
+	for (unsigned i = 0; i < session->thread_count; i++)
+		pthread_join(session->threads[i].thread, NULL);
+	session->thread_count = 0;
+}
+
+void session_free(struct session *session)
+{
+	if (!session)
+		return;
+	if (session->fuse)
+		fuse_session_destroy(session->fuse);
+	if (session->device_fd >= 0)
+		close(session->device_fd);
+	readdir_cache_free(session->listings);
+	if (session->done_fd >= 0)
+		close(session->done_fd);
+	free(session->threads);
+	free(session);
+}
+
+int session_backing_open(struct session *session, const struct abi_backing_map *map)
+{
+	int backing = ioctl(session_fd(session), ABI_DEV_IOC_BACKING_OPEN, map);
+
+	return backing < 0 ? -errno : backing;
+}
+
+void session_backing_close(struct session *session, int32_t backing)
+{
+	uint32_t id = (uint32_t)backing;
+
+	if (ioctl(session_fd(session), ABI_DEV_IOC_BACKING_CLOSE, &id) < 0)
+		log_message(LOG_WARNING, "backing file %d could not be let go of: %s", backing, error_text(errno));
+}
+
+/* ---- notices ---- */
+
+void session_notify_entry(struct session *session, uint64_t parent, const char *name)
+{
+	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
+	/* -ENOENT: the kernel holds no such name, and has nothing to forget. */
+	fuse_lowlevel_notify_inval_entry(session->fuse, parent, name, strlen(name));
+}
+
+void session_notify_inode(struct session *session, uint64_t id)
+{
+	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
+	readdir_cache_drop(session->listings, id);
+	fuse_lowlevel_notify_inval_inode(session->fuse, id, 0, 0);
+}
+
+int session_notify_epoch(struct session *session)
+{
+	struct fuse_out_header header = { .len = sizeof header, .error = ABI_NOTIFY_INC_EPOCH, .unique = 0 };
+
+	if (!session->has_epoch)
+		return -EOPNOTSUPP;
+	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
+	return write(session_fd(session), &header, sizeof header) < 0 ? -errno : 0;
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_SESSION_H
+#define VENEER_FS_SESSION_H
+
+/*
+ * A session with the kernel: one connection to /dev/fuse, the libfuse session that speaks over it, and
+ * the threads that serve it. All state of a mounted component hangs here; handlers find it by
+ * fuse_req_userdata().
+ *
+ * libfuse reads and writes through our own functions (fuse_session_custom_io), by which we see INIT
+ * go by: what the kernel offers beyond what this libfuse knows (passthrough, epochs) is read from the
+ * request and asked for in the reply.
+ *
+ * Calling sequence: session_new() → session_start() (threads serve from here on) → session_wait() →
+ * session_free().
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/mount.h"
+#include "fs/overlay.h"
+#include "fs/readdir.h"
+#include "store/base/error.h"
+
+/* Requests are counted by kind, so that "the kernel answers by itself" can be seen. */
+enum request_kind {
+	REQUEST_LOOKUP,
+	REQUEST_FORGET,
+	REQUEST_GETATTR,
+	REQUEST_SETATTR,
+	REQUEST_READLINK,
+	REQUEST_CREATE,
+	REQUEST_MKNOD,
+	REQUEST_MKDIR,
+	REQUEST_SYMLINK,
+	REQUEST_LINK,
+	REQUEST_UNLINK,
+	REQUEST_RMDIR,
+	REQUEST_RENAME,
+	REQUEST_OPEN,
+	REQUEST_READ,
+	REQUEST_WRITE,
+	REQUEST_FLUSH,
+	REQUEST_RELEASE,
+	REQUEST_FSYNC,
+	REQUEST_OPENDIR,
+	REQUEST_READDIR,
+	REQUEST_READDIRPLUS,
+	REQUEST_FSYNCDIR,
+	REQUEST_STATFS,
+	REQUEST_GETXATTR,
+	REQUEST_LISTXATTR,
+	REQUEST_SETXATTR,
+	REQUEST_REMOVEXATTR,
+	REQUEST_FALLOCATE,
+	REQUEST_LSEEK,
+	REQUEST_COPY_FILE_RANGE,
+	REQUEST_KINDS,
+};
+const char *request_kind_name(enum request_kind kind);
+
+struct fuse_session;
+
+struct session {
+	struct overlay *overlay;
+	struct readdir_cache *listings;
+	struct fuse_session *fuse;
+	int device_fd; /* /dev/fuse; owned by FUSE once that is set */
+	bool verbose;
+
+	/* Set while INIT is answered, before any other request: read only afterwards. */
+	bool passthrough_wanted;  /* the mount's choice */
+	bool passthrough;	  /* the kernel agreed */
+	unsigned stack_depth;	  /* of the base's and the store's filesystem, plus one */
+	bool open_unneeded;	  /* OPEN may be answered ENOSYS */
+	bool opendir_unneeded;
+	bool has_epoch;		  /* FUSE_NOTIFY_INC_EPOCH */
+	bool has_acl;
+	uint32_t kernel_minor;	  /* of protocol 7 */
+	uint64_t kernel_flags;	  /* as INIT offered them */
+	uint64_t init_unique;
+
+	atomic_ullong requests[REQUEST_KINDS];
+	atomic_ullong notifications;
+
+	struct session_thread *threads; /* owned */
+	unsigned thread_count;
+	int done_fd; /* eventfd: readable when the connection has ended */
+	atomic_uint running;
+};
+
+struct session_config {
+	int device_fd; /* handed over */
+	struct overlay *overlay;
+	bool passthrough;
+	unsigned stack_depth;
+	bool verbose;
+};
+
+int session_new(const struct session_config *config, struct session **ret, struct error *err);
+int session_start(struct session *session, unsigned threads, struct error *err);
+/* All threads have ended (done_fd was readable). */
+void session_wait(struct session *session);
+void session_free(struct session *session);
+
+/* The ioctls of passthrough: a backing id (> 0) or a negative errno; and let go of one. */
+struct abi_backing_map;
+int session_backing_open(struct session *session, const struct abi_backing_map *map);
+void session_backing_close(struct session *session, int32_t backing);
+
+/* ---- notices to the kernel: never from a thread that a handler waits for ---- */
+
+/* The name leads nowhere known any more: it is looked up again. Directory PARENT's listing too. */
+void session_notify_entry(struct session *session, uint64_t parent, const char *name);
+/* Attributes and cached pages (of a directory: its listing) are stale. */
+void session_notify_inode(struct session *session, uint64_t id);
+/* Every cached name is stale. 0, or -EOPNOTSUPP. */
+int session_notify_epoch(struct session *session);
+
+#endif
