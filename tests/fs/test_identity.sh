@@ -59,7 +59,7 @@ tool_view() {
 		t find . -print0 | sort -z | t xargs -0 stat -c '%n %F %a %u %g %h %t:%T %.9Y' | sed '/directory/s/ [0-9]* / /'
 		t getfattr -R -d -m - -h . 2>&1
 		t getfacl -R -p -n . 2>&1
-		t ls -laR --time-style=full-iso .
+		t ls -lAR --time-style=full-iso .
 		t du -s --apparent-size .
 		t du -s sparse large
 		t tar -cf - --sort=name --numeric-owner --exclude=./socket . | sha256sum
