@@ -12,7 +12,7 @@ int patch_check_label(const char *label, struct error *err);
 /* A patch that is about to be written. */
 struct patch_draft {
 	const struct patch_spec *spec;
-	const char *message; /* SPEC's, or the commit's */
+	char *message; /* owned; without our trailers */
 	struct patch_list list; /* of the component, as it was before */
 	char label[PATCH_LABEL_MAX + 1];
 	uint64_t sequence;
@@ -23,7 +23,7 @@ void patch_draft_release(struct patch_draft *draft);
 
 /*
  * Everything about a new patch that does not depend on its content: label, sequence, message, what it
- * supersedes. MESSAGE (borrowed) is taken where SPEC has none.
+ * supersedes. MESSAGE is taken where SPEC has none.
  */
 int patch_draft_begin(struct store *store, const struct component *component, const struct patch_spec *spec,
 	const char *message, struct patch_draft *ret, struct error *err);

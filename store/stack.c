@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "store/base/cleanup.h"
+#include "store/stack_internal.h"
 
 /* ---- reading a stack back ---- */
 
@@ -107,7 +108,7 @@ static void stack_drop(struct stack *stack, size_t index)
 	stack->count--;
 }
 
-static bool supersedes(const struct patch *patch, const struct patch *other)
+bool patch_supersedes(const struct patch *patch, const struct patch *other)
 {
 	for (size_t i = 0; patch->supersedes[i]; i++)
 		if (strcmp(patch->supersedes[i], other->label) == 0)
@@ -115,8 +116,7 @@ static bool supersedes(const struct patch *patch, const struct patch *other)
 	return false;
 }
 
-/* Does PATCH build on OTHER, directly or through others? */
-static bool builds_on(const struct patch_list *patches, const struct patch *patch, const struct patch *other)
+bool patch_builds_on(const struct patch_list *patches, const struct patch *patch, const struct patch *other)
 {
 	size_t steps = 0;
 
@@ -135,7 +135,7 @@ static const struct patch *find_builder(const struct patch_list *patches, const 
 	for (size_t i = 0; i < stack->count; i++) {
 		const struct patch *patch = patch_find_commit(patches, &stack->patches[i]);
 
-		if (patch && builds_on(patches, patch, other))
+		if (patch && patch_builds_on(patches, patch, other))
 			return patch;
 	}
 	return NULL;
@@ -171,15 +171,15 @@ static int push(const struct patch_list *patches, struct stack *stack, const str
 		const struct patch *other = patch_find_commit(patches, &stack->patches[i]);
 		const struct patch *builder;
 
-		if (other && supersedes(other, patch))
+		if (other && patch_supersedes(other, patch))
 			return error_set(err, -EBUSY, "'%s' supersedes '%s' and is applied: revert '%s' first",
 				other->label, patch->label, other->label);
-		if (!other || !supersedes(patch, other) || builds_on(patches, patch, other)) {
+		if (!other || !patch_supersedes(patch, other) || patch_builds_on(patches, patch, other)) {
 			i++;
 			continue;
 		}
 		builder = find_builder(patches, stack, other);
-		if (builder && !supersedes(patch, builder))
+		if (builder && !patch_supersedes(patch, builder))
 			return error_set(err, -EBUSY, "'%s' supersedes '%s', but '%s' builds on that: revert '%s' first",
 				patch->label, other->label, builder->label, builder->label);
 		stack_drop(stack, i);

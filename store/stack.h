@@ -4,9 +4,11 @@
 
 /*
  * The stack, and composition as a function: the active commit is determined by the base and the
- * ordered stack alone. A single patch on its own base is that patch itself; an empty stack is the base
- * commit; else a commit with fixed author, the newest of its parents' dates, and as parents the base and
- * the patches in their order, by which the stack is read back.
+ * ordered stack alone. An empty stack is the base commit. A single patch that stands on the newest base is
+ * that patch itself, and so is the last of a chain of patches of which each builds on the one before. Else
+ * it is a commit with fixed author, the newest of its parents' dates, and as parents the base and the
+ * patches in their order, by which the stack is read back. A base that has grown since does not hinder
+ * a patch: what is laid over it is the patch's difference to its own parent.
  */
 
 #include "store/base/error.h"
@@ -35,7 +37,8 @@ int stack_compose(struct store *store, const struct component *component, const 
 /*
  * Edits: those that a label brings with it (patches it builds on) are added before it; those that it
  * supersedes are taken off. *RET_CHANGED false: nothing to do. -ENOENT: no such label; -EBUSY (remove):
- * another applied patch builds on it.
+ * another applied patch builds on it; (add): an applied patch supersedes it, or builds on what it
+ * supersedes; -EINVAL: the stack is not known. On failure STACK is as it was.
  */
 int stack_add(const struct patch_list *patches, struct stack *stack, const char *label, bool *ret_changed,
 	struct error *err);

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A patch of a commit that was made with plain git. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "store/base/cleanup.h"
+#include "store/baseline.h"
+#include "store/edits.h"
+#include "store/patch_internal.h"
+#include "store/view.h"
+
+#define ANCESTORS_MAX 4096u /* commits looked at for one that we know */
+
+struct oid_list {
+	struct oid *oids; /* owned */
+	size_t count, alloc;
+};
+
+static void oid_list_release(struct oid_list *list)
+{
+	free(list->oids);
+}
+
+static bool oid_list_has(const struct oid_list *list, const struct oid *oid)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (oid_equal(&list->oids[i], oid))
+			return true;
+	return false;
+}
+
+static int oid_list_add(struct oid_list *list, const struct oid *oid, struct error *err)
+{
+	if (list->count == list->alloc) {
+		size_t alloc = list->alloc ? list->alloc * 2 : 16;
+		struct oid *oids = reallocarray(list->oids, alloc, sizeof *oids);
+
+		if (!oids)
+			return error_set(err, -ENOMEM, "out of memory");
+		list->oids = oids;
+		list->alloc = alloc;
+	}
+	list->oids[list->count++] = *oid;
+	return 0;
+}
+
+/* ---- the parent ---- */
+
+struct search {
+	struct store *store;
+	const struct patch_list *list;
+	struct oid_list bases; /* the component's, newest first */
+};
+
+static void search_release(struct search *search)
+{
+	oid_list_release(&search->bases);
+}
+
+/* The newest base and those that it grew from. */
+static int search_bases(struct search *search, const struct component *component, struct error *err)
+{
+	struct oid at = component->base;
+
+	for (;;) {
+		cleanup_commit struct commit commit = { 0 };
+		int r = repo_commit_read(search->store->repo, &at, &commit, err);
+
+		if (r < 0)
+			return error_prefix(err, r, "base of '%s'", component->name);
+		if (!commit_is_base(&commit))
+			return 0;
+		r = oid_list_add(&search->bases, &at, err);
+		if (r < 0 || commit.parent_count == 0)
+			return r;
+		at = commit.parents[0];
+	}
+}
+
+static bool search_knows(const struct search *search, const struct oid *oid)
+{
+	return oid_list_has(&search->bases, oid) || patch_find_commit(search->list, oid);
+}
+
+/* The nearest along the first parents; *RET_FOUND false where they end. */
+static int search_first_parents(const struct search *search, const struct oid *from, struct oid *ret,
+	bool *ret_found, struct error *err)
+{
+	struct oid at = *from;
+
+	*ret_found = false;
+	for (size_t i = 0; i < ANCESTORS_MAX; i++) {
+		cleanup_commit struct commit commit = { 0 };
+		int r = repo_commit_read(search->store->repo, &at, &commit, err);
+
+		if (r < 0 || commit.parent_count == 0)
+			return r;
+		at = commit.parents[0];
+		if (search_knows(search, &at)) {
+			*ret = at;
+			*ret_found = true;
+			return 0;
+		}
+	}
+	return 0;
+}
+
+/* The nearest by any way, breadth-first. */
+static int search_all_parents(const struct search *search, const struct oid *from, struct oid *ret,
+	bool *ret_found, struct error *err)
+{
+	CLEANUP(oid_list_release) struct oid_list queue = { NULL, 0, 0 };
+	int r = oid_list_add(&queue, from, err);
+
+	*ret_found = false;
+	for (size_t i = 0; r == 0 && i < queue.count && i < ANCESTORS_MAX; i++) {
+		cleanup_commit struct commit commit = { 0 };
+
+		r = repo_commit_read(search->store->repo, &queue.oids[i], &commit, err);
+		for (size_t j = 0; r == 0 && j < commit.parent_count; j++) {
+			if (search_knows(search, &commit.parents[j])) {
+				*ret = commit.parents[j];
+				*ret_found = true;
+				return 0;
+			}
+			if (queue.count < ANCESTORS_MAX && !oid_list_has(&queue, &commit.parents[j]))
+				r = oid_list_add(&queue, &commit.parents[j], err);
+		}
+	}
+	return r;
+}
+
+static int find_parent(const struct search *search, const struct component *component,
+	const struct commit *commit, struct oid *ret, struct error *err)
+{
+	const struct patch *patch = patch_find_commit(search->list, &commit->id);
+	char hex[OID_HEX_LENGTH + 1];
+	bool found;
+	int r;
+
+	oid_to_hex(&commit->id, hex);
+	if (patch)
+		return error_set(err, -EEXIST, "commit '%.12s' is patch '%s' already", hex, patch->label);
+	if (oid_list_has(&search->bases, &commit->id))
+		return error_set(err, -ENODATA, "commit '%.12s' is a base of '%s', not a change of it", hex,
+			component->name);
+	r = search_first_parents(search, &commit->id, ret, &found, err);
+	if (r == 0 && !found)
+		r = search_all_parents(search, &commit->id, ret, &found, err);
+	if (r < 0 || found)
+		return r;
+	return error_set(err, -EINVAL,
+		"commit '%.12s' stands on no base and no patch of '%s': make it in a worktree of refs/veneer/%s/base",
+		hex, component->name, component->name);
+}
+
+/* ---- the tree ---- */
+
+/* Both are the patch's: what it stands on, and the newest base once it has grown by what the patch touches. */
+struct ground {
+	struct oid parent, parent_tree;
+	struct oid base, base_tree;
+};
+
+/* The paths of DIFFERENCES that are put, for baseline_touch(); what is deleted is on record. */
+static int touched_paths(const struct differences *differences, struct changeset *set, struct error *err)
+{
+	for (size_t i = 0; i < differences->count; i++) {
+		const struct difference *difference = &differences->items[i];
+		bool puts_content = difference->content_changed && difference->content[1].mode != 0;
+		bool puts_meta = difference->meta_changed && difference->meta[1].mode != 0;
+		struct change *change;
+		int r;
+
+		if (*difference->path == '\0' || !(puts_content || puts_meta))
+			continue;
+		r = changeset_add(set, difference->path,
+			!puts_content && difference->meta_of_directory[1] ? CHANGE_DIRECTORY : CHANGE_FILE, &change,
+			err);
+		if (r < 0)
+			return r;
+	}
+	return changeset_sort(set, err);
+}
+
+/*
+ * A patch on a base that lacks one of the touched paths gets the grown newest base as its parent, for a
+ * patch's preimage is its parent's entry. One on a patch stays there.
+ */
+static int prepare_ground(struct store *store, const struct component *component, int basefd,
+	const struct differences *differences, bool on_base, struct ground *ground,
+	struct error *err)
+{
+	cleanup_changeset struct changeset set = CHANGESET_INIT;
+	struct oid recorded;
+	int r = touched_paths(differences, &set, err);
+
+	ground->base = component->base;
+	ground->base_tree = component->base_tree;
+	if (r == 0 && on_base) {
+		r = baseline_touch(store, basefd, &ground->parent_tree, &set, &recorded, err);
+		if (r == 0 && oid_equal(&recorded, &ground->parent_tree))
+			return 0;
+	}
+	if (r == 0)
+		r = baseline_touch(store, basefd, &component->base_tree, &set, &ground->base_tree, err);
+	if (r == 0 && !oid_equal(&ground->base_tree, &component->base_tree))
+		r = component_write_base(store, component, &ground->base_tree, &component->base, time(NULL),
+			&ground->base, err);
+	if (r == 0 && on_base) {
+		ground->parent = ground->base;
+		ground->parent_tree = ground->base_tree;
+	}
+	return r;
+}
+
+/* The differences of COMMIT to its parent, laid over the parent that the patch gets; checked as a view. */
+static int make_tree(struct store *store, const struct component *component, int basefd,
+	const struct commit *commit, bool on_base, struct ground *ground, struct oid *ret, struct error *err)
+{
+	cleanup_pool struct pool pool = POOL_INIT;
+	cleanup_differences struct differences differences = DIFFERENCES_INIT;
+	cleanup_edits struct edits edits = EDITS_INIT;
+	struct oid base, base_tree;
+	int r = commit_find_base(store, &ground->parent, &base, &base_tree, err);
+
+	if (r == 0)
+		r = view_check(store, &base_tree, &commit->tree, err);
+	if (r == 0)
+		r = differences_collect(store->repo, &pool, &ground->parent_tree, &commit->tree, &differences, err);
+	if (r < 0)
+		return r;
+	if (differences.count == 0)
+		return error_set(err, -ENODATA, "nothing differs from what it stands on");
+	r = prepare_ground(store, component, basefd, &differences, on_base, ground, err);
+	if (r == 0)
+		r = edits_of_differences(store->repo, &differences, &commit->tree, commit->time, &edits, err);
+	if (r == 0)
+		r = repo_tree_edit(store->repo, &ground->parent_tree, edits.changes, edits.count, ret, err);
+	if (r < 0)
+		return r;
+	return view_check(store, on_base ? &ground->parent_tree : &base_tree, ret, err);
+}
+
+/* "Name <mail>" in two; what is empty or odd becomes "unknown". */
+static int split_author(const char *author, char **ret_name, char **ret_mail)
+{
+	const char *mail = strrchr(author, '<');
+	size_t name_len = mail ? (size_t)(mail - author) : strlen(author);
+	size_t mail_len = mail ? strcspn(mail + 1, ">") : 0;
+
+	while (name_len > 0 && author[name_len - 1] == ' ')
+		name_len--;
+	*ret_name = name_len > 0 ? strndup(author, name_len) : strdup("unknown");
+	*ret_mail = mail_len > 0 ? strndup(mail + 1, mail_len) : strdup("unknown");
+	return *ret_name && *ret_mail ? 0 : -ENOMEM;
+}
+
+static int write_and_publish(struct store *store, struct component *component, const struct patch_draft *draft,
+	const struct commit *commit, const struct ground *ground, const struct oid *tree, struct oid *ret,
+	struct error *err)
+{
+	cleanup_free char *name = NULL, *mail = NULL;
+	struct commit_spec spec = { .tree = *tree, .parents = &ground->parent, .parent_count = 1,
+		.time = commit->time };
+	struct oid written;
+	int r = split_author(commit->author ? commit->author : "", &name, &mail);
+
+	if (r < 0)
+		return error_set(err, r, "out of memory");
+	spec.name = name;
+	spec.mail = mail;
+	r = patch_draft_write(store, component, draft, &spec, &written, err);
+	if (r == 0)
+		r = patch_draft_publish(store, component, draft, &written, &ground->base, &ground->base_tree, err);
+	if (r == 0)
+		*ret = written;
+	return r;
+}
+
+int patch_create_from_commit(struct store *store, struct component *component, int basefd,
+	const struct oid *commit, const struct patch_spec *spec, char **ret_label,
+	struct oid *ret_commit, struct error *err)
+{
+	cleanup_patch_draft struct patch_draft draft = PATCH_DRAFT_INIT;
+	CLEANUP(search_release) struct search search = { .store = store, .list = &draft.list };
+	cleanup_commit struct commit facts = { 0 }, parent = { 0 };
+	cleanup_free char *label = NULL;
+	struct ground ground;
+	struct oid tree;
+	int r = repo_commit_read(store->repo, commit, &facts, err);
+
+	if (r == 0)
+		r = patch_draft_begin(store, component, spec, facts.message, &draft, err);
+	if (r == 0)
+		r = search_bases(&search, component, err);
+	if (r == 0)
+		r = find_parent(&search, component, &facts, &ground.parent, err);
+	if (r == 0)
+		r = repo_commit_read(store->repo, &ground.parent, &parent, err);
+	if (r < 0)
+		return r;
+	ground.parent_tree = parent.tree;
+	r = make_tree(store, component, basefd, &facts, oid_list_has(&search.bases, &parent.id), &ground, &tree,
+		err);
+	if (r < 0) {
+		char hex[OID_HEX_LENGTH + 1];
+
+		oid_to_hex(commit, hex);
+		return error_prefix(err, r, "commit '%.12s'", hex);
+	}
+	label = strdup(draft.label);
+	if (!label)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = write_and_publish(store, component, &draft, &facts, &ground, &tree, ret_commit, err);
+	if (r == 0)
+		*ret_label = TAKE_PTR(label);
+	return r;
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writing a patch down: its label, its message, its commit, its refs. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/base/cleanup.h"
+#include "store/journal.h"
+#include "store/patch_internal.h"
+#include "store/stack.h"
+
+#define VALUE_MAX 255u /* bytes of a CVE id, a label, a unit's name */
+
+void patch_draft_release(struct patch_draft *draft)
+{
+	patch_list_release(&draft->list);
+	free(draft->message);
+	draft->message = NULL;
+}
+
+/* ---- what is given ---- */
+
+/* One word: it becomes (part of) the value of a trailer, and lists are split at blanks and commas. */
+static int check_word(const char *what, const char *word, struct error *err)
+{
+	size_t len = strnlen(word, VALUE_MAX + 1);
+	bool good = len > 0 && len <= VALUE_MAX;
+
+	for (size_t i = 0; good && i < len; i++)
+		good = (unsigned char)word[i] > ' ' && word[i] != ',' && word[i] != 0x7f;
+	return good ? 0 : error_set(err, -EINVAL, "'%.80s' cannot be %s: one word of at most %u bytes is expected",
+				  word, what, VALUE_MAX);
+}
+
+static int check_words(const char *what, const char *const *words, struct error *err)
+{
+	for (; words && *words; words++) {
+		int r = check_word(what, *words, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int check_spec(const struct patch_draft *draft, struct error *err)
+{
+	const struct patch_spec *spec = draft->spec;
+	int r = check_words("something that a patch fixes", spec->fixes, err);
+
+	if (r == 0)
+		r = check_words("a unit to restart", spec->restart, err);
+	for (const char *const *label = spec->supersedes; r == 0 && label && *label; label++) {
+		if (!patch_find(&draft->list, *label))
+			r = error_set(err, -ENOENT, "there is no patch '%.80s' that could be superseded", *label);
+		else if (strcmp(*label, draft->label) == 0)
+			r = error_set(err, -EINVAL, "patch '%s' cannot supersede itself", *label);
+	}
+	return r;
+}
+
+/* The trailer in MESSAGE that only we may write, or NULL. */
+static const char *reserved_trailer(const char *message)
+{
+	static const char *const reserved[] = { "Kind", "Component", "Base-Version", "Directory", "Root",
+		"Snapshot", "Label", "Labels", "Sequence", "Digest" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++) {
+		cleanup_free char *value = trailer_get(message, reserved[i], 0);
+
+		if (value)
+			return reserved[i];
+	}
+	return NULL;
+}
+
+/* The words of MESSAGE or, where there is none, of the commit (an amended patch brings our trailers along: they go). */
+static int draft_message(struct patch_draft *draft, const char *message, struct error *err)
+{
+	const char *given = draft->spec->message;
+	const char *reserved = given ? reserved_trailer(given) : NULL;
+	const char *text = given ? given : message ? message : "";
+	size_t len;
+
+	if (reserved)
+		return error_set(err, -EINVAL, "the message has a trailer '%s:', which veneer writes itself",
+			reserved);
+	text += strspn(text, " \t\r\n");
+	for (len = strlen(text); len > 0 && strchr(" \t\r\n", text[len - 1]);)
+		len--;
+	if (len == 0)
+		return error_set(err, -EINVAL, "a patch needs a message: say in one line what it is for");
+	if (len > COMMIT_MESSAGE_MAX / 2)
+		return error_set(err, -EINVAL, "the message is longer than %u bytes", COMMIT_MESSAGE_MAX / 2);
+	draft->message = !given && reserved_trailer(text) ? message_body(text) : strndup(text, len);
+	return draft->message ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
+
+static int draft_label(struct patch_draft *draft, struct error *err)
+{
+	const char *label = draft->spec->label;
+	int r;
+
+	if (!label) {
+		patch_next_label(&draft->list, draft->label);
+		return 0;
+	}
+	r = patch_check_label(label, err);
+	if (r < 0)
+		return r;
+	if (patch_find(&draft->list, label))
+		return error_set(err, -EEXIST, "there is a patch '%s' already", label);
+	snprintf(draft->label, sizeof draft->label, "%s", label);
+	return 0;
+}
+
+int patch_draft_begin(struct store *store, const struct component *component, const struct patch_spec *spec,
+	const char *message, struct patch_draft *ret, struct error *err)
+{
+	cleanup_patch_draft struct patch_draft draft = { .spec = spec, .sequence = 1 };
+	int r = patch_list_load(store, component, &draft.list, err);
+
+	if (r == 0)
+		r = draft_label(&draft, err);
+	if (r == 0)
+		r = check_spec(&draft, err);
+	if (r == 0)
+		r = draft_message(&draft, message, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < draft.list.count; i++)
+		if (draft.list.patches[i].sequence >= draft.sequence)
+			draft.sequence = draft.list.patches[i].sequence + 1;
+	if (draft.sequence == 0)
+		return error_set(err, -EOVERFLOW, "component '%s' has no sequence number left", component->name);
+	*ret = draft;
+	draft = (struct patch_draft)PATCH_DRAFT_INIT;
+	return 0;
+}
+
+/* ---- the commit ---- */
+
+static void add_trailers(struct strbuf *message, const char *key, const char *const *values)
+{
+	for (; values && *values; values++)
+		trailer_add(message, key, *values);
+}
+
+int patch_draft_write(struct store *store, const struct component *component, const struct patch_draft *draft,
+	const struct commit_spec *commit, struct oid *ret, struct error *err)
+{
+	cleanup_strbuf struct strbuf message = STRBUF_INIT;
+	struct commit_spec spec = *commit;
+	char sequence[24];
+
+	snprintf(sequence, sizeof sequence, "%" PRIu64, draft->sequence);
+	strbuf_addf(&message, "%s\n", draft->message);
+	trailer_add(&message, "Component", component->name);
+	if (*component->base_version)
+		trailer_add(&message, "Base-Version", component->base_version);
+	trailer_add(&message, "Label", draft->label);
+	trailer_add(&message, "Sequence", sequence);
+	add_trailers(&message, "Fixes", draft->spec->fixes);
+	add_trailers(&message, "Supersedes", draft->spec->supersedes);
+	add_trailers(&message, "Restart", draft->spec->restart);
+	if (draft->spec->reboot)
+		trailer_add(&message, "Reboot", "yes");
+	if (strbuf_failed(&message))
+		return error_set(err, -ENOMEM, "out of memory");
+	spec.message = strbuf_text(&message);
+	return repo_commit_write(store->repo, &spec, ret, err);
+}
+
+/* ---- the refs ---- */
+
+/* What active becomes over the grown base: the same stack, composed anew; a commit that is no stack stays. */
+static int recompose(struct store *store, const struct component *grown, const struct patch_list *list,
+	struct oid *ret_active, char **ret_labels, struct error *err)
+{
+	cleanup_free struct stack *stack = calloc(1, sizeof *stack);
+	cleanup_strbuf struct strbuf labels = STRBUF_INIT;
+	int r;
+
+	if (!stack)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = stack_read(store, grown, list, &grown->active, stack, err);
+	if (r == 0 && stack->known)
+		r = stack_compose(store, grown, list, stack, ret_active, err);
+	if (r < 0)
+		return error_prefix(err, r, "compose what is active over the grown base");
+	strbuf_addstr(&labels, "");
+	for (size_t i = 0; i < stack->count; i++)
+		strbuf_addf(&labels, "%s%s", i ? " " : "", patch_find_commit(list, &stack->patches[i])->label);
+	*ret_labels = strbuf_detach(&labels, NULL);
+	return *ret_labels ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
+
+/* In this order each prefix is a good state: a patch nobody applied, a base nobody stands on yet, all. */
+static int move_refs(struct store *store, const struct component *old, const struct component *new,
+	const char *label, const struct oid *commit, struct error *err)
+{
+	char patch[REF_NAME_MAX], base[REF_NAME_MAX], active[REF_NAME_MAX], leaf[PATCH_LABEL_MAX + 16];
+	struct ref_update updates[3] = {
+		{ .name = patch, .new_oid = *commit, .check = true },
+		{ .name = base, .new_oid = new->base, .check = true, .old_oid = old->base },
+		{ .name = active, .new_oid = new->active, .check = true, .old_oid = old->active },
+	};
+
+	snprintf(leaf, sizeof leaf, "patches/%s", label);
+	component_ref(old->name, leaf, patch);
+	component_ref(old->name, "base", base);
+	component_ref(old->name, "active", active);
+	return repo_refs_update(store->repo, updates, ARRAY_SIZE(updates), err);
+}
+
+static int record_recomposed(struct store *store, const struct component *component, const struct oid *from,
+	char *labels, struct error *err)
+{
+	char action[] = "recomposed";
+	struct journal_entry entry = { .from = *from, .to = component->active, .action = action,
+		.labels = labels };
+
+	return journal_append(store, component->name, &entry, err);
+}
+
+int patch_draft_publish(struct store *store, struct component *component, const struct patch_draft *draft,
+	const struct oid *commit, const struct oid *base, const struct oid *base_tree, struct error *err)
+{
+	struct component grown = *component;
+	const struct oid from = component->active;
+	cleanup_free char *labels = NULL;
+	int r = 0;
+
+	grown.base = *base;
+	grown.base_tree = *base_tree;
+	if (!oid_equal(base, &component->base))
+		r = recompose(store, &grown, &draft->list, &grown.active, &labels, err);
+	if (r == 0)
+		r = repo_batch_commit(store->repo, err);
+	if (r == 0)
+		r = move_refs(store, component, &grown, draft->label, commit, err);
+	if (r < 0)
+		return r;
+	component->base = grown.base;
+	component->base_tree = grown.base_tree;
+	component->active = grown.active;
+	if (oid_equal(&from, &component->active))
+		return 0;
+	r = record_recomposed(store, component, &from, labels, err);
+	return r < 0 ? error_prefix(err, r, "patch '%s' is made, but the journal is not written", draft->label) : 0;
+}

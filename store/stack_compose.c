@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Composition: each patch's difference to its parent, laid over the base in the order of the stack. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/base/cleanup.h"
+#include "store/stack_internal.h"
+
+struct compose {
+	struct store *store;
+	const struct component *component;
+	const struct patch_list *patches;
+	const struct stack *stack;
+	struct pool pool;	     /* paths of the differences */
+	struct stack_layer *layers; /* owned; one for each patch of the stack */
+};
+
+static void compose_release(struct compose *compose)
+{
+	for (size_t i = 0; compose->layers && i < compose->stack->count; i++)
+		differences_release(&compose->layers[i].differences);
+	free(compose->layers);
+	pool_release(&compose->pool);
+}
+
+/* ---- the layers ---- */
+
+/* The patch that PATCH builds on must stand below it; else it must stand on a base. */
+static int check_parent(const struct compose *compose, size_t index, const struct commit *parent,
+	struct error *err)
+{
+	const struct patch *patch = compose->layers[index].patch;
+	const struct patch *below = patch_find_commit(compose->patches, &patch->parent);
+
+	if (!below && !commit_is_base(parent))
+		return error_set(err, -EINVAL, "patch '%s' stands on a commit that is neither a base nor a patch",
+			patch->label);
+	if (!below)
+		return 0;
+	for (size_t i = 0; i < index; i++)
+		if (compose->layers[i].patch == below)
+			return 0;
+	return error_set(err, -EINVAL, "patch '%s' builds on '%s', which is not below it in the stack",
+		patch->label, below->label);
+}
+
+static int read_layer(struct compose *compose, size_t index, struct error *err)
+{
+	struct stack_layer *layer = &compose->layers[index];
+	cleanup_commit struct commit parent = { 0 };
+	char hex[OID_HEX_LENGTH + 1];
+	int r;
+
+	layer->patch = patch_find_commit(compose->patches, &compose->stack->patches[index]);
+	if (!layer->patch) {
+		oid_to_hex(&compose->stack->patches[index], hex);
+		return error_set(err, -ENOENT, "commit '%s' is no patch of '%s'", hex, compose->component->name);
+	}
+	r = repo_commit_read(compose->store->repo, &layer->patch->parent, &parent, err);
+	if (r == 0)
+		r = check_parent(compose, index, &parent, err);
+	if (r < 0)
+		return r;
+	layer->parent_tree = parent.tree;
+	r = differences_collect(compose->store->repo, &compose->pool, &parent.tree, &layer->patch->tree,
+		&layer->differences, err);
+	return r < 0 ? error_prefix(err, r, "patch '%s'", layer->patch->label) : 0;
+}
+
+static int read_layers(struct compose *compose, struct error *err)
+{
+	int r = 0;
+
+	compose->layers = calloc(compose->stack->count, sizeof *compose->layers);
+	if (!compose->layers)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; r == 0 && i < compose->stack->count; i++)
+		r = read_layer(compose, i, err);
+	return r;
+}
+
+static int lay_over(struct compose *compose, struct oid *ret_tree, struct error *err)
+{
+	struct oid tree = compose->component->base_tree;
+	struct repo *repo = compose->store->repo;
+
+	for (size_t i = 0; i < compose->stack->count; i++) {
+		const struct stack_layer *layer = &compose->layers[i];
+		cleanup_edits struct edits edits = EDITS_INIT;
+		int r = edits_of_differences(repo, &layer->differences, &layer->patch->tree,
+			layer->patch->time, &edits, err);
+
+		if (r == 0)
+			r = repo_tree_edit(repo, &tree, edits.changes, edits.count, &tree, err);
+		if (r < 0)
+			return error_prefix(err, r, "lay patch '%s' over the base", layer->patch->label);
+	}
+	*ret_tree = tree;
+	return 0;
+}
+
+/* ---- the commit ---- */
+
+static int compose_message(const struct compose *compose, struct strbuf *message)
+{
+	const struct component *component = compose->component;
+	cleanup_strbuf struct strbuf labels = STRBUF_INIT;
+	struct oid none = { { 0 } };
+	cleanup_free char *version = stack_version_label(component, compose->patches, compose->stack, &none);
+
+	if (!version)
+		return -ENOMEM;
+	for (size_t i = 0; i < compose->stack->count; i++)
+		strbuf_addf(&labels, "%s%s", i ? " " : "", compose->layers[i].patch->label);
+	strbuf_addf(message, "%s %s\n", component->name, version);
+	trailer_add(message, "Kind", "composition");
+	trailer_add(message, "Component", component->name);
+	if (*component->base_version)
+		trailer_add(message, "Base-Version", component->base_version);
+	trailer_add(message, "Labels", strbuf_text(&labels));
+	return strbuf_failed(&labels) || strbuf_failed(message) ? -ENOMEM : 0;
+}
+
+static int write_commit(struct compose *compose, const struct oid *tree, struct oid *ret, struct error *err)
+{
+	cleanup_strbuf struct strbuf message = STRBUF_INIT;
+	cleanup_commit struct commit base = { 0 };
+	cleanup_free struct oid *parents = calloc(compose->stack->count + 1, sizeof *parents);
+	struct commit_spec spec = { .tree = *tree, .parents = parents,
+		.parent_count = compose->stack->count + 1 };
+	int r;
+
+	if (!parents || compose_message(compose, &message) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = repo_commit_read(compose->store->repo, &compose->component->base, &base, err);
+	if (r < 0)
+		return r;
+	parents[0] = compose->component->base;
+	spec.time = base.time;
+	for (size_t i = 0; i < compose->stack->count; i++) {
+		parents[i + 1] = compose->layers[i].patch->commit;
+		if (compose->layers[i].patch->time > spec.time)
+			spec.time = compose->layers[i].patch->time;
+	}
+	spec.message = strbuf_text(&message);
+	return repo_commit_write(compose->store->repo, &spec, ret, err);
+}
+
+/* Does each patch stand on the one below it, and the first on the newest base? Then the last is the composition. */
+static bool is_chain(const struct compose *compose)
+{
+	const struct oid *below = &compose->component->base;
+
+	for (size_t i = 0; i < compose->stack->count; i++) {
+		if (!oid_equal(&compose->layers[i].patch->parent, below))
+			return false;
+		below = &compose->layers[i].patch->commit;
+	}
+	return true;
+}
+
+int stack_compose(struct store *store, const struct component *component, const struct patch_list *patches,
+	const struct stack *stack, struct oid *ret, struct error *err)
+{
+	CLEANUP(compose_release) struct compose compose = { .store = store, .component = component,
+		.patches = patches, .stack = stack, .pool = POOL_INIT };
+	struct oid tree;
+	int r;
+
+	if (stack->count == 0) {
+		*ret = component->base;
+		return 0;
+	}
+	r = read_layers(&compose, err);
+	if (r == 0)
+		r = stack_check_conflicts(store->repo, patches, compose.layers, stack->count, err);
+	if (r < 0)
+		return r;
+	if (is_chain(&compose)) {
+		*ret = compose.layers[stack->count - 1].patch->commit;
+		return 0;
+	}
+	r = lay_over(&compose, &tree, err);
+	return r < 0 ? r : write_commit(&compose, &tree, ret, err);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_STORE_STACK_INTERNAL_H
+#define VENEER_STORE_STACK_INTERNAL_H
+
+/* What the parts of the stack share: stack.c, stack_compose.c, stack_conflict.c. */
+
+#include "store/difference.h"
+#include "store/edits.h"
+#include "store/stack.h"
+
+/* A patch of a stack, and what it changes over its parent. */
+struct stack_layer {
+	const struct patch *patch;
+	struct oid parent_tree;
+	struct differences differences;
+};
+
+bool patch_supersedes(const struct patch *patch, const struct patch *other);
+/* Does PATCH build on OTHER, directly or through others? */
+bool patch_builds_on(const struct patch_list *patches, const struct patch *patch, const struct patch *other);
+
+/*
+ * -EEXIST, with labels and paths: two layers touch one path (its content or its metadata), or one puts a
+ * file where another puts things beneath, and neither patch builds on nor supersedes the other. Two
+ * that both make a directory and agree on all but its time do not conflict.
+ */
+int stack_check_conflicts(struct repo *repo, const struct patch_list *patches,
+	const struct stack_layer *layers, size_t count, struct error *err);
+
+#endif
