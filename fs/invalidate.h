@@ -7,6 +7,10 @@
  * differently the name in its directory (FUSE_NOTIFY_INVAL_ENTRY), for each directory with such a name its
  * listing, for each directory with new metadata its attributes (FUSE_NOTIFY_INVAL_INODE). A directory that the
  * kernel does not know has nothing to forget and costs a stat.
+ *
+ * FUSE_NOTIFY_INC_EPOCH, which makes all names stale with one notice, is not used: the kernel then
+ * drops each stale dentry at the next walk through it, and with a directory's dentry all mounts
+ * beneath it, in every mount namespace (docs/decisions/invalidation.md).
  */
 
 #include "fs/session.h"

@@ -14,11 +14,6 @@
 
 #define ABI_INIT_EXT (1ull << 30)
 #define ABI_INIT_PASSTHROUGH (1ull << 37)	 /* 7.40, Linux 6.9 */
-#define ABI_INIT_HAS_RESEND (1ull << 39)	 /* 7.40 */
-#define ABI_MINOR_INC_EPOCH 44			 /* the notify code below exists from 7.44 on */
-
-#define ABI_NOTIFY_RESEND 7
-#define ABI_NOTIFY_INC_EPOCH 8
 
 #define ABI_FOPEN_PASSTHROUGH (1u << 7)
 

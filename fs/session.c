@@ -77,7 +77,6 @@ static void see_init_request(struct session *session, const void *packet, size_t
 	session->kernel_flags = init->flags;
 	if (init->flags & ABI_INIT_EXT && length >= sizeof *header + 20)
 		session->kernel_flags |= (uint64_t)init->flags2 << 32;
-	session->has_epoch = init->major == 7 && init->minor >= ABI_MINOR_INC_EPOCH;
 	session->passthrough = session->passthrough_wanted && session->kernel_flags & ABI_INIT_PASSTHROUGH;
 }
 
@@ -269,14 +268,4 @@ void session_notify_inode(struct session *session, uint64_t id)
 	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
 	readdir_cache_drop(session->listings, id);
 	fuse_lowlevel_notify_inval_inode(session->fuse, id, 0, 0);
-}
-
-int session_notify_epoch(struct session *session)
-{
-	struct fuse_out_header header = { .len = sizeof header, .error = ABI_NOTIFY_INC_EPOCH, .unique = 0 };
-
-	if (!session->has_epoch)
-		return -EOPNOTSUPP;
-	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
-	return write(session_fd(session), &header, sizeof header) < 0 ? -errno : 0;
 }

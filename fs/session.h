@@ -8,7 +8,7 @@
  * fuse_req_userdata().
  *
  * libfuse reads and writes through our own functions (fuse_session_custom_io), by which we see INIT
- * go by: what the kernel offers beyond what this libfuse knows (passthrough, epochs) is read from the
+ * go by: what the kernel offers beyond what this libfuse knows (passthrough) is read from the
  * request and asked for in the reply.
  *
  * Calling sequence: session_new() → session_start() (threads serve from here on) → session_wait() →
@@ -76,7 +76,6 @@ struct session {
 	unsigned stack_depth;	  /* of the base's and the store's filesystem, plus one */
 	bool open_unneeded;	  /* OPEN may be answered ENOSYS */
 	bool opendir_unneeded;
-	bool has_epoch;		  /* FUSE_NOTIFY_INC_EPOCH */
 	bool has_acl;
 	uint32_t kernel_minor;	  /* of protocol 7 */
 	uint64_t kernel_flags;	  /* as INIT offered them */
@@ -116,7 +115,5 @@ void session_backing_close(struct session *session, int32_t backing);
 void session_notify_entry(struct session *session, uint64_t parent, const char *name);
 /* Attributes and cached pages (of a directory: its listing) are stale. */
 void session_notify_inode(struct session *session, uint64_t id);
-/* Every cached name is stale. 0, or -EOPNOTSUPP. */
-int session_notify_epoch(struct session *session);
 
 #endif
