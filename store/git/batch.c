@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <fcntl.h>
-#include <git2/sys/odb_backend.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "store/git/internal.h"
 
@@ -135,25 +132,19 @@ static void backend_free(git_odb_backend *backend)
 	free(backend);
 }
 
-int batch_attach(struct repo *repo, struct error *err)
+int batch_backend_new(const struct batch *batch, git_odb_backend **ret)
 {
-	static const int before_those_on_disk = 100;
 	struct batch_backend *backend = calloc(1, sizeof *backend);
-	int rc;
 
 	if (!backend)
-		return error_errno(err, ENOMEM, "open the repository '%s'", repo->path);
+		return -ENOMEM;
 	git_odb_init_backend(&backend->base, GIT_ODB_BACKEND_VERSION);
 	backend->base.read = backend_read;
 	backend->base.read_header = backend_read_header;
 	backend->base.exists = backend_exists;
 	backend->base.free = backend_free;
-	backend->batch = &repo->batch;
-	rc = git_odb_add_backend(repo->odb, &backend->base, before_those_on_disk);
-	if (rc < 0) {
-		free(backend);
-		return git_failure(err, rc, -EIO, "open the objects of '%s'", repo->path);
-	}
+	backend->batch = batch;
+	*ret = &backend->base;
 	return 0;
 }
 
@@ -162,21 +153,14 @@ int batch_attach(struct repo *repo, struct error *err)
 static int batch_flush(struct repo *repo, struct error *err)
 {
 	struct batch *batch = &repo->batch;
-	cleanup_close int git_fd = -EBADF;
-	cleanup_close int fd = -EBADF;
 	int rc;
 
 	if (batch->count == 0)
 		return 0;
-	git_fd = open(repo->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (git_fd >= 0)
-		fd = openat(git_fd, "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return error_errno(err, errno, "open '%s/objects'", repo->path);
 	if (batch->count <= BATCH_LOOSE_COUNT && batch->bytes <= BATCH_LOOSE_BYTES)
-		rc = loose_write(fd, batch, err);
+		rc = loose_write(repo->objects_fd, batch, err);
 	else
-		rc = pack_write(fd, batch, err);
+		rc = pack_write(repo->objects_fd, batch, err);
 	if (rc < 0)
 		return error_prefix(err, rc, "'%s/objects'", repo->path);
 	rc = git_odb_refresh(repo->odb);

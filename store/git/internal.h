@@ -9,7 +9,11 @@
  * in memory and hands them back to libgit2 through an odb backend that is asked before those on disk.
  */
 
+/* The backends of the odb, the first one asked first: ours for the batch, libgit2's for packs, ours for loose objects. */
+enum { PRIORITY_LOOSE = 1, PRIORITY_PACKED, PRIORITY_BATCH };
+
 #include <git2.h>
+#include <git2/sys/odb_backend.h>
 #include <stdarg.h>
 
 #include "store/base/cleanup.h"
@@ -38,6 +42,7 @@ struct repo {
 	char *path; /* owned */
 	git_repository *git;
 	git_odb *odb;
+	int objects_fd; /* the directory objects/ */
 	struct batch batch;
 };
 
@@ -73,7 +78,7 @@ int object_read(struct repo *repo, const struct oid *oid, git_object_t type, uin
 
 /* ---- the batch (batch.c) and what it becomes (pack.c, loose.c, durable.c) ---- */
 
-int batch_attach(struct repo *repo, struct error *err);
+int batch_backend_new(const struct batch *batch, git_odb_backend **ret);
 /* DATA (malloc'd, SIZE bytes) becomes the batch's, also on failure. -EINVAL: no batch is open. */
 int batch_put(struct repo *repo, git_object_t type, void *data, size_t size, struct oid *ret,
 	struct error *err);
@@ -82,6 +87,8 @@ void batch_release(struct batch *batch);
 /* Write the objects below objects/ (a directory's fd) so that they are durable when it returns. */
 int pack_write(int objects_fd, const struct batch *batch, struct error *err);
 int loose_write(int objects_fd, const struct batch *batch, struct error *err);
+/* Reads loose objects below objects/ (the fd is duplicated); loose_read.c. */
+int loose_backend_new(int objects_fd, git_odb_backend **ret);
 
 /*
  * A file that is there whole or not at all: written without a name, then published.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <git2/sys/repository.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -81,21 +82,75 @@ int repo_init(const char *path, struct error *err)
 	return repo_sync(path, err);
 }
 
+/* The backend (or the errno of making it, RC) becomes the odb's. */
+static int odb_add(struct repo *repo, int rc, git_odb_backend *backend, int priority, struct error *err)
+{
+	if (rc < 0)
+		return error_errno(err, -rc, "open the objects of '%s'", repo->path);
+	rc = git_odb_add_backend(repo->odb, backend, priority);
+	if (rc < 0) {
+		backend->free(backend);
+		return git_failure(err, rc, -EIO, "open the objects of '%s'", repo->path);
+	}
+	return 0;
+}
+
+/*
+ * An odb of our own making, for the sake of the batch and of loose_read.c. Alternates are not part of
+ * it: all that a store serves lies in the store.
+ */
+static int repo_open_odb(struct repo *repo, struct error *err)
+{
+	cleanup_free char *objects = NULL;
+	git_odb_backend *backend = NULL;
+	int rc;
+
+	if (asprintf(&objects, "%sobjects", git_repository_commondir(repo->git)) < 0) {
+		objects = NULL;
+		return error_errno(err, ENOMEM, "open the repository '%s'", repo->path);
+	}
+	repo->objects_fd = open(objects, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (repo->objects_fd < 0)
+		return error_errno(err, errno, "open '%s'", objects);
+	rc = git_odb_new(&repo->odb);
+	if (rc < 0)
+		return git_failure(err, rc, -EIO, "open the objects of '%s'", repo->path);
+	rc = batch_backend_new(&repo->batch, &backend);
+	rc = odb_add(repo, rc, backend, PRIORITY_BATCH, err);
+	if (rc < 0)
+		return rc;
+	rc = git_odb_backend_pack(&backend, objects);
+	if (rc < 0)
+		return git_failure(err, rc, -EIO, "open the packs of '%s'", repo->path);
+	rc = odb_add(repo, 0, backend, PRIORITY_PACKED, err);
+	if (rc < 0)
+		return rc;
+	rc = loose_backend_new(repo->objects_fd, &backend);
+	rc = odb_add(repo, rc, backend, PRIORITY_LOOSE, err);
+	if (rc < 0)
+		return rc;
+	rc = git_repository_set_odb(repo->git, repo->odb);
+	if (rc < 0)
+		return git_failure(err, rc, -EIO, "open the objects of '%s'", repo->path);
+	return 0;
+}
+
 int repo_open(const char *path, struct repo **ret, struct error *err)
 {
 	cleanup_repo struct repo *repo = calloc(1, sizeof *repo);
 	int rc;
 
-	if (!repo || !(repo->path = strdup(path)))
+	if (!repo)
+		return error_errno(err, ENOMEM, "open the repository '%s'", path);
+	repo->objects_fd = -EBADF;
+	repo->path = strdup(path);
+	if (!repo->path)
 		return error_errno(err, ENOMEM, "open the repository '%s'", path);
 	library_start();
 	rc = git_repository_open_bare(&repo->git, path);
 	if (rc < 0)
 		return git_failure(err, rc, -EBADMSG, "open the repository '%s'", path);
-	rc = git_repository_odb(&repo->odb, repo->git);
-	if (rc < 0)
-		return git_failure(err, rc, -EBADMSG, "open the objects of '%s'", path);
-	rc = batch_attach(repo, err);
+	rc = repo_open_odb(repo, err);
 	if (rc < 0)
 		return rc;
 	*ret = TAKE_PTR(repo);
@@ -109,6 +164,8 @@ void repo_free(struct repo *repo)
 	git_odb_free(repo->odb);
 	git_repository_free(repo->git);
 	batch_release(&repo->batch);
+	if (repo->objects_fd >= 0)
+		close(repo->objects_fd);
 	free(repo->path);
 	free(repo);
 }

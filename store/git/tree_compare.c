@@ -109,7 +109,7 @@ static int walk_push(struct walk *walk, const struct oid *a, const struct oid *b
 	struct frame *frame;
 	int rc;
 
-	if (!walk->trusted && walk->depth > PATH_DEPTH_MAX)
+	if (!walk->trusted && walk->depth >= PATH_DEPTH_MAX) /* entries lie one deeper */
 		return error_set(err, -EBADMSG, "'%s': nested deeper than %d directories",
 			SHOW(walk_path(walk)), PATH_DEPTH_MAX);
 	if (walk->depth == walk->alloc) {
