@@ -251,11 +251,11 @@ static int base_equals(const struct source_entry *base, const struct content *co
 	return source_bytes_equal(fd, content->fd, content->size, path, ret, err);
 }
 
-static int refuse_directory(const struct unpacking *unpacking, const char *path, struct error *err)
+static int refuse_directory(const char *path, struct error *err)
 {
 	return error_set(err, -EISDIR,
-		"'%s': '%s' is a directory in the component and none in the package; dpkg would refuse that too",
-		unpacking->file, path);
+		"'%s' is a directory in the component and none in the package; dpkg would refuse that too",
+		path);
 }
 
 static int put_content(struct unpacking *unpacking, const char *path, const struct content *content,
@@ -269,7 +269,7 @@ static int put_content(struct unpacking *unpacking, const char *path, const stru
 	if (r < 0)
 		return r;
 	if (source_entry_is(&base, S_IFDIR))
-		return refuse_directory(unpacking, path, err);
+		return refuse_directory(path, err);
 	r = base_equals(&base, content, path, &same, err);
 	if (r < 0 || same)
 		return r;
@@ -305,40 +305,50 @@ static int open_temporary(struct store *store, struct error *err)
 	return fd;
 }
 
-static int put_file(struct unpacking *unpacking, struct deb *deb, const struct deb_member *member,
-	const char *path, struct error *err)
+/* The content of MEMBER in a temporary file; the fd. */
+static int spool(struct unpacking *unpacking, struct deb *deb, const struct deb_member *member,
+	struct error *err)
+{
+	cleanup_close int fd = open_temporary(unpacking->store, err);
+	int r = fd < 0 ? fd : deb_write_content(deb, member, fd, err);
+
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+/* Keep what further names of this file will need. META is the member's; it gets the object too. */
+static int keep_linked(struct unpacking *unpacking, struct linked *linked, const struct deb_member *member,
+	int fd, struct meta *meta, struct error *err)
+{
+	int r;
+
+	linked->content.path = linked->path; /* for messages */
+	r = source_put_file(unpacking->store, fd, member->size, &linked->content, err);
+	linked->content.path = NULL;
+	if (r < 0)
+		return r;
+	meta->present |= META_OBJECT;
+	meta->object = linked->content.meta.object;
+	meta->object_size = linked->content.meta.object_size;
+	r = meta_copy(meta, &linked->content.meta);
+	if (r < 0)
+		return error_errno(err, -r, "'%s'", member->path);
+	linked->known = true;
+	return 0;
+}
+
+/* The regular file whose content is in FD; PATH is NULL outside the component. */
+static int put_file(struct unpacking *unpacking, const struct deb_member *member, int fd, const char *path,
+	struct error *err)
 {
 	struct linked *linked = find_linked(unpacking, member->path);
 	cleanup_meta struct meta meta = META_INIT;
-	cleanup_close int fd = -EBADF;
-	struct content content;
-	int r;
+	struct content content = { &meta, member->size, fd, linked };
+	int r = 0;
 
-	if (!path && !linked)
-		return 0;
-	fd = open_temporary(unpacking->store, err);
-	if (fd < 0)
-		return fd;
-	r = deb_write_content(deb, member, fd, err);
-	if (r < 0)
-		return r;
 	member_meta(unpacking, member, &meta);
-	if (linked) {
-		linked->content.path = linked->path; /* for messages */
-		r = source_put_file(unpacking->store, fd, member->size, &linked->content, err);
-		linked->content.path = NULL;
-		if (r < 0)
-			return r;
-		meta.present |= META_OBJECT;
-		meta.object = linked->content.meta.object;
-		meta.object_size = linked->content.meta.object_size;
-		r = meta_copy(&meta, &linked->content.meta);
-		if (r < 0)
-			return error_errno(err, -r, "'%s'", member->path);
-		linked->known = true;
-	}
-	content = (struct content){ &meta, member->size, fd, linked };
-	return path ? put_content(unpacking, path, &content, err) : 0;
+	if (linked)
+		r = keep_linked(unpacking, linked, member, fd, &meta, err);
+	return r < 0 || !path ? r : put_content(unpacking, path, &content, err);
 }
 
 /* A further name: the very same file, wherever its first name lies. */
@@ -350,9 +360,8 @@ static int put_hard_link(struct unpacking *unpacking, const struct deb_member *m
 	struct content content;
 
 	if (!linked || !linked->known)
-		return error_set(err, -EINVAL,
-			"'%s' is a damaged Debian package: '%s' is a hard link to '%s', which does not come before it",
-			unpacking->file, member->path, member->target);
+		return error_set(err, -EINVAL, "'%s' is a hard link to '%s', which does not come before it",
+			member->path, member->target);
 	if (!path)
 		return 0;
 	fd = object_open(unpacking->store->objects_fd, &linked->content.meta.object, linked->content.size, err);
@@ -416,7 +425,7 @@ static int put_special(struct unpacking *unpacking, const struct deb_member *mem
 	if (r < 0)
 		return r;
 	if (source_entry_is(&base, S_IFDIR))
-		return refuse_directory(unpacking, path, err);
+		return refuse_directory(path, err);
 	member_meta(unpacking, member, &meta);
 	if (stat_equals(&base, member->type, &meta) &&
 		(member->type == S_IFIFO || base.st.st_rdev == device))
@@ -466,9 +475,40 @@ static int resolve_member(const struct unpacking *unpacking, const struct deb_me
 	return 0;
 }
 
+static int report_left_out(struct unpacking *unpacking, const char *landing, struct error *err)
+{
+	cleanup_free char *absolute = NULL;
+
+	if (!unpacking->left_out)
+		return 0;
+	if (asprintf(&absolute, "/%s", landing) < 0)
+		return error_errno(err, ENOMEM, "'%s'", landing);
+	unpacking->left_out(unpacking->left_out_arg, absolute);
+	return 0;
+}
+
+/* MEMBER at PATH of the component, or (NULL) outside; the content of a regular file is in FD. */
+static int put_member(struct unpacking *unpacking, const struct deb_member *member, int fd, const char *path,
+	struct error *err)
+{
+	switch (member->type) {
+	case 0:
+		return put_hard_link(unpacking, member, path, err);
+	case S_IFREG:
+		return fd < 0 ? 0 : put_file(unpacking, member, fd, path, err);
+	case S_IFDIR:
+		return path ? put_directory(unpacking, member, path, err) : 0;
+	case S_IFLNK:
+		return path ? put_symlink(unpacking, member, path, err) : 0;
+	default:
+		return path ? put_special(unpacking, member, path, err) : 0;
+	}
+}
+
 static int unpack_member(struct unpacking *unpacking, struct deb *deb, const struct deb_member *member,
 	struct error *err)
 {
+	cleanup_close int fd = -EBADF;
 	cleanup_free char *landing = NULL;
 	const char *path;
 	int r = resolve_member(unpacking, member, &landing, err);
@@ -476,28 +516,19 @@ static int unpack_member(struct unpacking *unpacking, struct deb *deb, const str
 	if (r < 0)
 		return error_prefix(err, r, "'%s'", unpacking->file);
 	path = image_path_in_component(&unpacking->image, landing);
-	if (member->type == S_IFDIR)
-		return path ? put_directory(unpacking, member, path, err) : 0;
 	/* At the very place of the component there is a directory, and dpkg would leave it alone. */
-	if (path && *path == '\0')
+	if (path && *path == '\0' && member->type != S_IFDIR)
 		path = NULL;
-	if (path)
+	if (path && member->type != S_IFDIR)
 		unpacking->inside = true;
-	else if (unpacking->left_out) {
-		cleanup_free char *absolute = NULL;
-
-		if (asprintf(&absolute, "/%s", landing) < 0)
-			return error_errno(err, ENOMEM, "'%s'", unpacking->file);
-		unpacking->left_out(unpacking->left_out_arg, absolute);
-	}
-	if (member->type == S_IFREG)
-		return put_file(unpacking, deb, member, path, err);
-	if (member->type == 0)
-		return put_hard_link(unpacking, member, path, err);
-	if (!path)
-		return 0;
-	return member->type == S_IFLNK ? put_symlink(unpacking, member, path, err) :
-					 put_special(unpacking, member, path, err);
+	if (!path && member->type != S_IFDIR)
+		r = report_left_out(unpacking, landing, err);
+	if (r == 0 && member->type == S_IFREG && (path || find_linked(unpacking, member->path)))
+		r = fd = spool(unpacking, deb, member, err);
+	if (r < 0)
+		return r;
+	r = put_member(unpacking, member, fd, path, err);
+	return r < 0 ? error_prefix(err, r, "'%s'", unpacking->file) : 0;
 }
 
 static int unpack(struct unpacking *unpacking, struct error *err)
