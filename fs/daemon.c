@@ -181,6 +181,9 @@ static int prepare(struct daemon *daemon, const char *store_path, const char *na
 		r = component_load(daemon->store, name, &daemon->component, err);
 	if (r == 0)
 		r = check_not_mounted(daemon, err);
+	/* A foreground daemon may have been started from within the directory: it must not hold it. */
+	if (r == 0 && chdir("/") < 0)
+		r = error_errno(err, errno, "change to '/'");
 	if (r == 0)
 		r = open_base_directory(daemon, err);
 	if (r == 0)

@@ -2,12 +2,15 @@
 #include "fs/overlay_internal.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
+
+#define RENAME_TRIES_MAX 10000
 
 int overlay_new(const struct overlay_config *config, struct view *view, struct overlay **ret)
 {
@@ -204,8 +207,8 @@ static int open_long(int base_fd, const char *path, int flags)
 	return path_open(from, path, flags, 0);
 }
 
-/* The node's file, if its path still leads to it. */
-static int open_by_path(struct overlay *overlay, const struct node_info *info, int flags)
+/* The node's file, if its path leads to it. */
+static int open_by_path_once(struct overlay *overlay, const struct node_info *info, int flags)
 {
 	cleanup_strbuf struct strbuf path = STRBUF_INIT;
 	cleanup_close int fd = -EBADF;
@@ -226,6 +229,26 @@ static int open_by_path(struct overlay *overlay, const struct node_info *info, i
 	return TAKE_FD(fd);
 }
 
+/*
+ * The node's file, if its path still leads to it. A rename through the mount changes the base first and the
+ * node table at once after: a path made in between leads nowhere, and is made anew.
+ */
+static int open_by_path(struct overlay *overlay, const struct node_info *info, int flags)
+{
+	int fd = -ESTALE;
+
+	for (int tries = 0; tries < RENAME_TRIES_MAX; tries++) {
+		unsigned ended = atomic_load(&overlay->renames_ended);
+		unsigned begun = atomic_load(&overlay->renames_begun);
+
+		fd = open_by_path_once(overlay, info, flags);
+		if (fd != -ESTALE || (begun == ended && begun == atomic_load(&overlay->renames_begun)))
+			return fd;
+		sched_yield();
+	}
+	return fd;
+}
+
 static int reopen(int fd, int flags)
 {
 	char link[64];
@@ -242,15 +265,20 @@ static int open_flags_of(enum fd_kind kind)
 
 static int open_base(struct overlay *overlay, const struct node_info *info, enum fd_kind kind)
 {
-	int flags = open_flags_of(kind), pinned;
+	int flags = open_flags_of(kind), fd = -ESTALE, pinned;
 
-	if (info->pinned) {
-		pinned = fdcache_pinned(overlay->fds, info->id);
-		if (pinned < 0)
-			return -ESTALE;
-		return kind == FD_PATH ? fcntl(pinned, F_DUPFD_CLOEXEC, 0) : reopen(pinned, flags);
-	}
-	return open_by_path(overlay, info, flags);
+	if (!info->pinned)
+		fd = open_by_path(overlay, info, flags);
+	if (fd != -ESTALE)
+		return fd;
+	/* Its name is gone, maybe since just now: then an fd was put aside before. */
+	pinned = fdcache_pinned(overlay->fds, info->id);
+	if (pinned < 0)
+		return -ESTALE;
+	if (kind != FD_PATH)
+		return reopen(pinned, flags);
+	fd = fcntl(pinned, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
 }
 
 static int open_cached(struct overlay *overlay, const struct node_info *info, enum fd_kind kind,

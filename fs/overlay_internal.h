@@ -3,6 +3,7 @@
 #define VENEER_FS_OVERLAY_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "fs/overlay.h"
 
@@ -11,6 +12,8 @@ struct overlay {
 	dev_t base_device;
 	struct node_table *nodes;
 	struct fdcache *fds;
+	/* Renames through the mount: where both agree and stay so, none was between the base and the node table. */
+	atomic_uint renames_begun, renames_ended;
 
 	pthread_mutex_t view_lock; /* guards the four below; innermost, nothing is called under it */
 	pthread_cond_t view_drained;

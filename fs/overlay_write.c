@@ -219,14 +219,17 @@ int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *nam
 		r = pin_victim(overlay, to.directory.fd, new_name, &pinned);
 	if (r < 0)
 		return r;
+	atomic_fetch_add(&overlay->renames_begun, 1);
 	if (renameat2(from.directory.fd, name, to.directory.fd, new_name, flags) < 0)
-		return -errno;
-	if (pinned)
+		r = -errno;
+	if (r == 0 && pinned)
 		node_set_pinned(overlay->nodes, pinned);
-	node_move(overlay->nodes, &from_key, new_parent, new_name);
-	if (flags & RENAME_EXCHANGE)
+	if (r == 0)
+		node_move(overlay->nodes, &from_key, new_parent, new_name);
+	if (r == 0 && flags & RENAME_EXCHANGE)
 		node_move(overlay->nodes, &to_key, parent, name);
-	return 0;
+	atomic_fetch_add(&overlay->renames_ended, 1);
+	return r;
 }
 
 /* A path for the calls that know no O_PATH fd; -EROFS for what is patched. */
