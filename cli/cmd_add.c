@@ -17,11 +17,12 @@
  */
 static int locate_directory(const char *directory, const char *root, char **ret, struct error *err)
 {
-	cleanup_free char *canonical_root = realpath(root, NULL), *canonical = realpath(directory, NULL);
+	cleanup_free char *canonical_root = realpath(root, NULL), *canonical = NULL;
 	char *inside;
 
 	if (!canonical_root)
 		return error_errno(err, errno, "the root '%s'", root);
+	canonical = realpath(directory, NULL);
 	if (canonical && path_is_beneath(canonical, canonical_root)) {
 		*ret = TAKE_PTR(canonical);
 		return 0;

@@ -8,7 +8,7 @@ static int find_subject(struct context *ctx, const struct command **ret, struct 
 	const char *name = context_argument(ctx, 0);
 
 	*ret = NULL;
-	if (ctx->command->run != cmd_help) {
+	if (options_has(&ctx->options, "help")) {
 		*ret = ctx->command;
 		return 0;
 	}

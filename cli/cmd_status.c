@@ -31,7 +31,7 @@ static const struct column details[] = {
 	{ "active", "active", COLUMN_ID },
 	{ "closed", "closes", COLUMN_TEXT },
 	{ "nodes", "nodes", COLUMN_COUNT },
-	{ "requests", "requests", COLUMN_COUNT },
+	{ "requests", "requests", COLUMN_TEXT },
 };
 
 static const struct column patch_columns[] = {

@@ -82,11 +82,7 @@ int context_parse(struct context *ctx, int argc, char *const *argv, struct error
 	if (r < 0)
 		return r;
 	take_globals(ctx);
-	if (options_has(&ctx->options, "version"))
-		ctx->command = command_find("version");
-	else if (options_has(&ctx->options, "help"))
-		ctx->command = command_find("help");
-	if (ctx->command)
+	if (options_has(&ctx->options, "version") || options_has(&ctx->options, "help"))
 		return 0;
 	if (used + 1 >= argc)
 		return usage_error(ctx, err, "no command is named");

@@ -21,7 +21,7 @@
 struct command;
 
 struct context {
-	const struct command *command; /* NULL: none was named */
+	const struct command *command; /* NULL: none was named (--help and --version need none) */
 	struct options options;
 	const char *store_path; /* --store, VENEER_STORE, or the default */
 	bool json, quiet, verbose;

@@ -139,6 +139,17 @@ static const char *type_name(mode_t type)
 	}
 }
 
+/* 2026-01-02T03:04:05.123456789Z; beyond the calendar, seconds since the epoch */
+static void add_mtime(const struct meta *meta, struct strbuf *sb)
+{
+	text_add_time(sb, meta->mtime.tv_sec, -1);
+	if (sb->len == 0)
+		strbuf_addf(sb, "%lld", (long long)meta->mtime.tv_sec);
+	else
+		strbuf_truncate(sb, sb->len - 1);
+	strbuf_addf(sb, ".%09ld%s", (long)meta->mtime.tv_nsec, strchr(strbuf_text(sb), 'T') ? "Z" : "");
+}
+
 /* The text of one key of META; NULL where there is none. */
 static const char *value_text(const struct meta *meta, unsigned key, struct strbuf *sb)
 {
@@ -165,7 +176,7 @@ static const char *value_text(const struct meta *meta, unsigned key, struct strb
 		strbuf_addf(sb, "%u", (unsigned)meta->gid);
 		break;
 	case META_MTIME:
-		strbuf_addf(sb, "%lld.%09ld", (long long)meta->mtime.tv_sec, (long)meta->mtime.tv_nsec);
+		add_mtime(meta, sb);
 		break;
 	}
 	return strbuf_text(sb);

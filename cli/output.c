@@ -79,6 +79,23 @@ static void add_plain(struct strbuf *sb, struct json_object *value)
 		text_add_printable(sb, json_object_get_string(value), false);
 }
 
+/* "open 12, read 3": counters by name, those at zero left out. */
+static void add_counters(struct strbuf *sb, struct json_object *object)
+{
+	const char *gap = "";
+
+	json_object_object_foreach(object, key, value)
+	{
+		if (json_object_get_int64(value) == 0)
+			continue;
+		strbuf_addstr(sb, gap);
+		text_add_printable(sb, key, false);
+		strbuf_addch(sb, ' ');
+		text_add_count(sb, (uint64_t)json_object_get_int64(value));
+		gap = ", ";
+	}
+}
+
 static void add_list(struct strbuf *sb, struct json_object *array)
 {
 	for (size_t i = 0; i < json_object_array_length(array); i++) {
@@ -115,6 +132,8 @@ static void add_field(struct strbuf *sb, const struct column *column, struct jso
 	case COLUMN_FLAG:
 		if (array)
 			add_list(sb, value);
+		else if (json_object_is_type(value, json_type_object))
+			add_counters(sb, value);
 		else
 			add_plain(sb, value);
 		break;

@@ -19,7 +19,7 @@
 #include "store/git/repo.h"
 
 enum column_format {
-	COLUMN_TEXT,	 /* text, numbers; a list is joined by ", " */
+	COLUMN_TEXT,	 /* text, numbers; a list is joined by ", "; an object is its counters: "open 12, read 3" */
 	COLUMN_ID,	 /* the first 12 digits */
 	COLUMN_FLAG,	 /* "yes", "no" */
 	COLUMN_BYTES,	 /* "1.5 MiB" */

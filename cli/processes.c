@@ -233,8 +233,8 @@ static pid_t parse_pid(const char *name)
 	return (pid_t)strtoul(name, NULL, 10);
 }
 
-int processes_find(const char *directory, enum process_use use, process_match_fn match, void *arg,
-	struct processes *ret, struct error *err)
+int processes_find(const char *directory, enum process_use use, pid_t except, process_match_fn match,
+	void *arg, struct processes *ret, struct error *err)
 {
 	struct scan scan = { directory, use, match, arg, ret };
 	cleanup_closedir DIR *dir = opendir("/proc");
@@ -247,7 +247,7 @@ int processes_find(const char *directory, enum process_use use, process_match_fn
 		cleanup_close int procfd = -EBADF;
 		int r;
 
-		if (pid == 0 || pid == getpid())
+		if (pid == 0 || pid == except || pid == getpid())
 			continue;
 		procfd = openat(dirfd(dir), entry->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		if (procfd < 0)
@@ -283,7 +283,7 @@ int processes_find_stale(const char *directory, struct processes *ret, struct er
 
 	if (fd < 0)
 		return error_errno(err, errno, "'%s'", directory);
-	return processes_find(directory, PROCESS_MAPPED, match_stale, &fd, ret, err);
+	return processes_find(directory, PROCESS_MAPPED, 0, match_stale, &fd, ret, err);
 }
 
 struct json_object *processes_rows(const struct processes *processes)

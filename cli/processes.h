@@ -37,9 +37,12 @@ enum process_use { PROCESS_MAPPED, PROCESS_MAPPED_OR_OPEN };
 /* Is this file one that is looked for? INODE is 0 where the file is open and not mapped. */
 typedef bool (*process_match_fn)(void *arg, const char *path, uint64_t inode);
 
-/* All processes but this one that use a file below DIRECTORY (absolute) that MATCH wants. RET fresh. */
-int processes_find(const char *directory, enum process_use use, process_match_fn match, void *arg,
-	struct processes *ret, struct error *err);
+/*
+ * All processes that use a file below DIRECTORY (absolute) that MATCH wants, but for this one and EXCEPT
+ * (0: none): the daemon, which has files of the base open because it serves them. RET fresh.
+ */
+int processes_find(const char *directory, enum process_use use, pid_t except, process_match_fn match,
+	void *arg, struct processes *ret, struct error *err);
 /*
  * Those that still map a file which a fresh lookup below DIRECTORY would not find any more. This looks into
  * DIRECTORY, so what is mounted there must answer.

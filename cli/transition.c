@@ -8,6 +8,7 @@
 #include "cli/text.h"
 #include "cli/view_changes.h"
 #include "fs/activate.h"
+#include "fs/control.h"
 #include "fs/mount.h"
 #include "store/view.h"
 
@@ -171,6 +172,21 @@ static int find_changes(const struct target *target, const struct oid *to, struc
 	return view_changes_find(target->store, basefd, old, new, ret, err);
 }
 
+/* 0: not mounted */
+static pid_t daemon_pid(const struct target *target)
+{
+	cleanup_control struct control *control = NULL;
+	CLEANUP_ROW struct json_object *reply = NULL;
+	struct json_object *pid = NULL;
+
+	if (control_open(target->store, target->component->name, &control, NULL) < 0)
+		return 0;
+	if (control_simple(control, "status", NULL, &reply, NULL) < 0 ||
+		!json_object_object_get_ex(reply, "pid", &pid))
+		return 0;
+	return (pid_t)json_object_get_int(pid);
+}
+
 /* Nothing is written: the composition, if new, lives in the open batch alone. */
 static int show_plan(const struct context *ctx, const struct target *target,
 	const struct transition *transition, const struct oid *to, struct error *err)
@@ -185,8 +201,8 @@ static int show_plan(const struct context *ctx, const struct target *target,
 	if (r == 0 && changed)
 		r = find_changes(target, to, &changes, err);
 	if (r == 0 && changes.count > 0)
-		r = processes_find(target->component->directory, PROCESS_MAPPED_OR_OPEN, match_changes,
-			&changes, &processes, err);
+		r = processes_find(target->component->directory, PROCESS_MAPPED_OR_OPEN, daemon_pid(target),
+			match_changes, &changes, &processes, err);
 	row_flag(row, "changed", changed);
 	row_flag(row, "dry_run", true);
 	row_number(row, "paths", (int64_t)changes.count);

@@ -1,0 +1,71 @@
+# bash completion for veneer(8). Made by 'veneer help --completion'; not edited by hand.
+
+_veneer_commands='init add create mount umount apply revert rollback switch status log show diff help version'
+
+_veneer_options()
+{
+	case $1 in
+	init) echo '' ;;
+	add) echo ' --base-version --root --snapshot --dry-run' ;;
+	create) echo ' --message -m --from --deb --upper --commit --label --fixes --restart --reboot --supersedes --dry-run' ;;
+	mount) echo ' --io --write --foreground --dry-run' ;;
+	umount) echo ' --dry-run' ;;
+	apply) echo ' --dry-run' ;;
+	revert) echo ' --all --dry-run' ;;
+	rollback) echo ' --dry-run' ;;
+	switch) echo ' --dry-run' ;;
+	status) echo '' ;;
+	log) echo ' --count -n' ;;
+	show) echo '' ;;
+	diff) echo ' --stat --name-status' ;;
+	help) echo ' --completion' ;;
+	version) echo '' ;;
+	esac
+	echo ' --store --json --quiet -q --verbose -v --help -h --version'
+}
+
+# The values of a key of 'veneer status --json': names and labels.
+_veneer_ask()
+{
+	veneer "${store[@]}" status "${@:2}" --json 2>/dev/null |
+		sed -n 's/^ *"'"$1"'": *"\(.*\)",\{0,1\}$/\1/p'
+}
+
+_veneer()
+{
+	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
+	local command='' name='' store=() i
+
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		--store) store=(--store "${COMP_WORDS[++i]}") ;;
+		-*) ;;
+		*) if [[ -z $command ]]; then command=${COMP_WORDS[i]}
+			elif [[ -z $name ]]; then name=${COMP_WORDS[i]}; fi ;;
+		esac
+	done
+	case $before in
+	--store) COMPREPLY=($(compgen -d -- "$word")); return ;;
+	--root) COMPREPLY=($(compgen -d -- "$word")); return ;;
+	--snapshot) COMPREPLY=($(compgen -W 'touched full' -- "$word")); return ;;
+	--from) COMPREPLY=($(compgen -d -- "$word")); return ;;
+	--deb) COMPREPLY=($(compgen -f -- "$word")); return ;;
+	--upper) COMPREPLY=($(compgen -d -- "$word")); return ;;
+	--io) COMPREPLY=($(compgen -W 'auto cached passthrough' -- "$word")); return ;;
+	--write) COMPREPLY=($(compgen -W 'through deny' -- "$word")); return ;;
+	esac
+	if [[ $word == -* ]]; then
+		COMPREPLY=($(compgen -W "$(_veneer_options "$command")" -- "$word"))
+	elif [[ -z $command ]]; then
+		COMPREPLY=($(compgen -W "$_veneer_commands" -- "$word"))
+	elif [[ $command == help ]]; then
+		COMPREPLY=($(compgen -W "$_veneer_commands" -- "$word"))
+	elif [[ -z $name && $command != add ]]; then
+		COMPREPLY=($(compgen -W "$(_veneer_ask name)" -- "$word"))
+	elif [[ $command == @(apply|revert|switch|show|diff) ]]; then
+		COMPREPLY=($(compgen -W "base active $(_veneer_ask label "$name")" -- "$word"))
+	else
+		COMPREPLY=($(compgen -f -- "$word"))
+	fi
+}
+complete -o filenames -F _veneer veneer
