@@ -71,8 +71,8 @@ int repo_init(const char *path, struct error *err)
 		return 0;
 	git = NULL;
 	git_repository_init_options_init(&options, GIT_REPOSITORY_INIT_OPTIONS_VERSION);
-	options.flags = GIT_REPOSITORY_INIT_BARE | GIT_REPOSITORY_INIT_NO_REINIT |
-			GIT_REPOSITORY_INIT_MKDIR;
+	/* One that a crash left half-made is completed. */
+	options.flags = GIT_REPOSITORY_INIT_BARE | GIT_REPOSITORY_INIT_MKDIR;
 	options.initial_head = "main";
 	options.description = "store of veneer; refs/veneer/ names what is served";
 	rc = git_repository_init_ext(&git, path, &options);

@@ -40,9 +40,15 @@ static void walk_release(struct walk *walk)
 	strbuf_release(&walk->path);
 }
 
-static const char *walk_path(const struct walk *walk)
+/* The directory that is being read, for messages: without the '/' at its end. */
+#define SHOW_DIRECTORY(walk) (directory_show((walk), (char[SHOWN_MAX]){ "" }))
+static const char *directory_show(const struct walk *walk, char shown[SHOWN_MAX])
 {
-	return walk->path.len ? strbuf_text(&walk->path) : ".";
+	size_t len = strlen(text_show(walk->path.len ? strbuf_text(&walk->path) : ".", shown));
+
+	if (shown[len - 1] == '/')
+		shown[len - 1] = '\0';
+	return shown;
 }
 
 static int check_entry(const struct walk *walk, const struct tree_entry *entry, struct error *err)
@@ -85,10 +91,10 @@ static int walk_read(struct walk *walk, const struct oid *oid, struct tree **ret
 	rc = repo_tree_read(walk->repo, oid, &tree, err);
 	if (rc < 0) /* whatever names a tree that is not there or too large is broken itself */
 		return error_prefix(err, rc == -ENOENT || rc == -E2BIG ? -EBADMSG : rc, "'%s'",
-			SHOW(walk_path(walk)));
+			SHOW_DIRECTORY(walk));
 	walk->seen += tree_count(tree);
 	if (walk->seen > TREE_WALK_MAX)
-		return error_set(err, -EBADMSG, "'%s': more than %u entries", SHOW(walk_path(walk)),
+		return error_set(err, -EBADMSG, "'%s': more than %u entries", SHOW_DIRECTORY(walk),
 			TREE_WALK_MAX);
 	for (size_t i = 0; i < tree_count(tree); i++) {
 		struct tree_entry entry = tree_at(tree, i);
@@ -111,13 +117,13 @@ static int walk_push(struct walk *walk, const struct oid *a, const struct oid *b
 
 	if (!walk->trusted && walk->depth >= PATH_DEPTH_MAX) /* entries lie one deeper */
 		return error_set(err, -EBADMSG, "'%s': nested deeper than %d directories",
-			SHOW(walk_path(walk)), PATH_DEPTH_MAX);
+			SHOW_DIRECTORY(walk), PATH_DEPTH_MAX);
 	if (walk->depth == walk->alloc) {
 		size_t alloc = walk->alloc ? walk->alloc * 2 : 16;
 		struct frame *frames = reallocarray(walk->frames, alloc, sizeof *frames);
 
 		if (!frames)
-			return error_errno(err, ENOMEM, "'%s'", SHOW(walk_path(walk)));
+			return error_errno(err, ENOMEM, "'%s'", SHOW_DIRECTORY(walk));
 		walk->frames = frames;
 		walk->alloc = alloc;
 	}
