@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "store/base/base64.h"
@@ -439,6 +440,7 @@ Test(base, lock_goes_with_the_process)
 	cr_assert_eq(pipe(ready), 0);
 	pid = fork();
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		lock_acquire(dirfd, "lock", 0, NULL);
 		io_write(ready[1], "x", 1);
 		pause();

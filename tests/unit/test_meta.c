@@ -146,6 +146,7 @@ Test(meta, refuses)
 		ROW("mtime -0.5\n", "mtime"),
 		ROW("mtime --1\n", "mtime"),
 		ROW("mtime 9223372036854775808\n", "mtime"),
+		ROW("mtime 18446744073709551617\n", "mtime"), /* 1, were it to wrap around */
 		ROW("type file\n", "type"),
 		ROW("type directory \n", "type"),
 		ROW("type char\n", "type"),
