@@ -33,8 +33,6 @@ static void creation_release(struct creation *creation)
 {
 	progress_end(&creation->progress);
 	changeset_release(&creation->set);
-	if (creation->target.store)
-		repo_batch_abort(creation->target.store->repo);
 	cleanup_closep(&creation->basefd);
 	target_release(&creation->target);
 	json_object_put(creation->left_out);

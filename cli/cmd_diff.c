@@ -51,19 +51,23 @@ static int prefixes_fill(struct prefixes *prefixes, const struct options *option
 	return 0;
 }
 
-static int resolve_sides(const struct context *ctx, const struct target *target, struct oid *a,
-	struct oid *b, struct error *err)
+static int prepare_sides(const struct context *ctx, const struct target *target, struct comparison *trees,
+	struct error *err)
 {
 	const char *from = context_argument(ctx, 1), *to = context_argument(ctx, 2);
-	int r = target_resolve(target, from ? from : "base", a, err);
+	struct oid a, b;
+	int r = target_resolve(target, from ? from : "base", &a, err);
 
-	return r < 0 ? r : target_resolve(target, to ? to : "active", b, err);
+	if (r == 0)
+		r = target_resolve(target, to ? to : "active", &b, err);
+	if (r == 0)
+		r = repo_batch_begin(target->store->repo, err);
+	return r < 0 ? r : comparison_prepare(target->store, &a, &b, trees, err);
 }
 
-static int print_content(const struct context *ctx, const struct target *target, const struct oid *a,
-	const struct oid *b, const struct prefixes *prefixes, struct error *err)
+static int print_content(const struct context *ctx, const struct target *target,
+	const struct comparison *trees, const struct prefixes *prefixes, struct error *err)
 {
-	cleanup_commit struct commit commit_a = { .parents = NULL }, commit_b = { .parents = NULL };
 	const struct diff_options options = {
 		.format = options_has(&ctx->options, "stat") ? DIFF_STAT : DIFF_PATCH,
 		.paths = prefixes->count ? (const char *const *)prefixes->list : NULL,
@@ -71,14 +75,9 @@ static int print_content(const struct context *ctx, const struct target *target,
 		.color = context_color(ctx),
 		.context_lines = CONTEXT_LINES,
 	};
-	int r = repo_commit_read(target->store->repo, a, &commit_a, err);
 
-	if (r == 0)
-		r = repo_commit_read(target->store->repo, b, &commit_b, err);
-	if (r == 0)
-		r = repo_diff_print(target->store->repo, &commit_a.tree, &commit_b.tree, &options, write_text,
-			NULL, err);
-	return r;
+	return repo_diff_print(target->store->repo, &trees->a.tree, &trees->b.tree, &options, write_text, NULL,
+		err);
 }
 
 static void add_name_status(const struct tree_differences *differences, struct strbuf *sb)
@@ -110,7 +109,7 @@ int cmd_diff(struct context *ctx, struct error *err)
 	cleanup_tree_differences struct tree_differences differences = TREE_DIFFERENCES_INIT;
 	__attribute__((cleanup(prefixes_release))) struct prefixes prefixes = { NULL, 0 };
 	const bool names = options_has(&ctx->options, "name-status");
-	struct oid a, b;
+	struct comparison trees;
 	int r;
 
 	if (names && options_has(&ctx->options, "stat"))
@@ -119,9 +118,9 @@ int cmd_diff(struct context *ctx, struct error *err)
 	if (r == 0)
 		r = prefixes_fill(&prefixes, &ctx->options, err);
 	if (r == 0)
-		r = resolve_sides(ctx, &target, &a, &b, err);
+		r = prepare_sides(ctx, &target, &trees, err);
 	if (r == 0)
-		r = tree_differences_find(target.store, &a, &b, &differences, err);
+		r = tree_differences_find(target.store, &trees, &differences, err);
 	if (r < 0)
 		return r;
 	tree_differences_limit(&differences, (const char *const *)prefixes.list, prefixes.count);
@@ -131,6 +130,6 @@ int cmd_diff(struct context *ctx, struct error *err)
 		return context_report_json(ctx, rows, err);
 	}
 	if (!names)
-		r = print_content(ctx, &target, &a, &b, &prefixes, err);
+		r = print_content(ctx, &target, &trees, &prefixes, err);
 	return r < 0 ? r : print_metadata(ctx, &differences, err);
 }

@@ -83,6 +83,7 @@ int cmd_show(struct context *ctx, struct error *err)
 	cleanup_strbuf struct strbuf sb = STRBUF_INIT;
 	const char *label = context_argument(ctx, 1);
 	const struct patch *patch;
+	struct comparison trees;
 	int r = target_open(ctx, context_argument(ctx, 0), TARGET_READ, &target, err);
 
 	if (r < 0)
@@ -91,7 +92,11 @@ int cmd_show(struct context *ctx, struct error *err)
 	if (!patch)
 		return error_set(err, -ENOENT, "component '%s' has no patch '%.100s': 'veneer status %s' lists them",
 			target.component->name, label, target.component->name);
-	r = tree_differences_find(target.store, &patch->parent, &patch->commit, &differences, err);
+	r = repo_batch_begin(target.store->repo, err);
+	if (r == 0)
+		r = comparison_prepare(target.store, &patch->parent, &patch->commit, &trees, err);
+	if (r == 0)
+		r = tree_differences_find(target.store, &trees, &differences, err);
 	if (r < 0)
 		return r;
 	row = patch_row(&target, patch);

@@ -8,6 +8,8 @@
 
 void target_release(struct target *target)
 {
+	if (target->store)
+		repo_batch_abort(target->store->repo);
 	patch_list_release(&target->patches);
 	if (target->component)
 		component_free(target->component);

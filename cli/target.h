@@ -22,6 +22,7 @@ struct target {
 };
 #define TARGET_INIT { .store = NULL, .lock_fd = -EBADF, .component = NULL, .patches = PATCH_LIST_INIT }
 void target_release(struct target *target);
+/* A batch that is still open is aborted: what was not committed was not meant to stay. */
 #define cleanup_target __attribute__((cleanup(target_release)))
 
 enum target_access { TARGET_READ, TARGET_WRITE /* the store is locked to the end */ };

@@ -14,12 +14,6 @@
 
 #define PLAN_FILES_SHOWN 20u /* without -v */
 
-static void batch_abortp(struct repo **repo)
-{
-	if (*repo)
-		repo_batch_abort(*repo);
-}
-
 /* ---- the report ---- */
 
 /* What the state at COMMIT is called. */
@@ -247,13 +241,11 @@ static int perform(const struct context *ctx, struct target *target,
 int transition_run(const struct context *ctx, struct target *target,
 	const struct transition *transition, struct error *err)
 {
-	CLEANUP(batch_abortp) struct repo *batch = NULL;
 	struct oid to = transition->commit;
 	int r = repo_batch_begin(target->store->repo, err);
 
 	if (r < 0)
 		return r;
-	batch = target->store->repo;
 	if (transition->stack)
 		r = stack_compose(target->store, target->component, &target->patches, transition->stack, &to,
 			err);

@@ -9,21 +9,13 @@
 #include "cli/text.h"
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
-#include "store/component.h"
 #include "store/meta.h"
 
 #define META_TREE PATH_RESERVED "/meta"
 
-/* One side of the comparison. */
-struct side {
-	struct oid tree;
-	struct oid base_tree; /* what metas inherit from; zero: unknown */
-	struct oid meta_tree; /* .veneer/meta of TREE; zero: none */
-};
-
 struct finder {
 	struct store *store;
-	struct side a, b;
+	const struct comparison *trees;
 	struct tree_differences *found;
 };
 
@@ -128,7 +120,7 @@ static void merge_rows(struct tree_differences *differences)
 }
 
 /* What is at PATH on one side, as a file type; 0: nothing. Fills MODE and BLOB where the row does not have them yet. */
-static int side_type(const struct finder *finder, const struct side *side, const char *path, uint32_t *mode,
+static int side_type(const struct finder *finder, const struct comparison_side *side, const char *path, uint32_t *mode,
 	struct oid *blob, struct meta *meta, bool *ret_has_meta, mode_t *ret, struct error *err)
 {
 	struct tree_entry entry;
@@ -174,11 +166,11 @@ static int fill_row(const struct finder *finder, struct tree_difference *row, bo
 	cleanup_meta struct meta old = META_INIT, new = META_INIT;
 	bool old_has = false, new_has = false;
 	mode_t old_type = 0, new_type = 0;
-	int r = side_type(finder, &finder->a, row->path, &row->old_mode, &row->old_blob, &old, &old_has,
+	int r = side_type(finder, &finder->trees->a, row->path, &row->old_mode, &row->old_blob, &old, &old_has,
 		&old_type, err);
 
 	if (r == 0)
-		r = side_type(finder, &finder->b, row->path, &row->new_mode, &row->new_blob, &new, &new_has,
+		r = side_type(finder, &finder->trees->b, row->path, &row->new_mode, &row->new_blob, &new, &new_has,
 			&new_type, err);
 	if (r < 0)
 		return r;
@@ -219,46 +211,38 @@ static int fill_rows(const struct finder *finder, struct error *err)
 	return r;
 }
 
-static int load_side(struct store *store, const struct oid *commit, struct side *side, struct error *err)
+/* The tree below .veneer/meta; zero where there is none. */
+static int find_meta_tree(struct store *store, const struct oid *tree, struct oid *ret, struct error *err)
 {
-	cleanup_commit struct commit read = { .parents = NULL };
 	struct tree_entry entry;
-	struct oid base;
-	int r = repo_commit_read(store->repo, commit, &read, err);
+	int r = repo_tree_lookup(store->repo, tree, META_TREE, &entry, err);
 
-	if (r < 0)
-		return r;
-	*side = (struct side){ .tree = read.tree };
-	/* A commit without a base below it can still be compared. */
-	if (commit_find_base(store, commit, &base, &side->base_tree, NULL) < 0)
-		side->base_tree = (struct oid){ { 0 } };
-	r = repo_tree_lookup(store->repo, &side->tree, META_TREE, &entry, err);
+	*ret = (struct oid){ { 0 } };
 	if (r == 0 && entry.mode == TREE_MODE_DIRECTORY)
-		side->meta_tree = entry.oid;
+		*ret = entry.oid;
 	return r == -ENOENT ? 0 : r;
 }
 
-int tree_differences_find(struct store *store, const struct oid *a, const struct oid *b,
+int tree_differences_find(struct store *store, const struct comparison *trees,
 	struct tree_differences *ret, struct error *err)
 {
-	struct finder finder = { .store = store, .found = ret };
-	int r = load_side(store, a, &finder.a, err);
+	struct finder finder = { .store = store, .trees = trees, .found = ret };
+	struct oid meta_a, meta_b;
+	int r = find_meta_tree(store, &trees->a.tree, &meta_a, err);
 
 	if (r == 0)
-		r = load_side(store, b, &finder.b, err);
+		r = find_meta_tree(store, &trees->b.tree, &meta_b, err);
 	if (r == 0)
-		r = repo_tree_compare(store->repo, &finder.a.tree, &finder.b.tree, PATH_RESERVED, true,
+		r = repo_tree_compare(store->repo, &trees->a.tree, &trees->b.tree, PATH_RESERVED, true,
 			add_content, &finder, err);
 	if (r == 0)
-		r = repo_tree_compare(store->repo, &finder.a.meta_tree, &finder.b.meta_tree, NULL, true,
-			add_meta, &finder, err);
+		r = repo_tree_compare(store->repo, &meta_a, &meta_b, NULL, true, add_meta, &finder, err);
 	if (r < 0)
 		return r;
 	merge_rows(ret);
 	return fill_rows(&finder, err);
 }
 
-/* A path on a command line may have a slash at its end. */
 static bool is_wanted(const char *path, const char *const *wanted, size_t count)
 {
 	for (size_t i = 0; i < count; i++)

@@ -7,6 +7,7 @@
  * the blobs below .veneer/meta is read here as what it means: "mode 0644 → 04755".
  */
 
+#include "cli/comparison.h"
 #include "cli/output.h"
 #include "store/store.h"
 
@@ -33,8 +34,8 @@ struct tree_differences {
 void tree_differences_release(struct tree_differences *differences);
 #define cleanup_tree_differences __attribute__((cleanup(tree_differences_release)))
 
-/* RET fresh. A and B are commits. Keys that a meta leaves out are read from the base that its commit stands on. */
-int tree_differences_find(struct store *store, const struct oid *a, const struct oid *b,
+/* RET fresh. Keys that a meta leaves out are read from the base that its side stands on. */
+int tree_differences_find(struct store *store, const struct comparison *trees,
 	struct tree_differences *ret, struct error *err);
 /* Keep what is at or below one of PATHS (COUNT of them; 0: keep all). */
 void tree_differences_limit(struct tree_differences *differences, const char *const *paths, size_t count);
