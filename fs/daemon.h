@@ -11,7 +11,8 @@
  * READY is called once, when the mount answers (0), or with what was refused.
  */
 
-#include "fs/mount.h"
+#include "fs/mount_options.h"
+#include "store/base/error.h"
 
 typedef void (*daemon_ready_fn)(void *arg, int code, const struct error *err);
 

@@ -17,16 +17,6 @@
 #include "store/base/log.h"
 
 
-const char *io_mode_name(enum io_mode io)
-{
-	return io == IO_CACHED ? "cached" : io == IO_PASSTHROUGH ? "passthrough" : "auto";
-}
-
-const char *write_mode_name(enum write_mode write)
-{
-	return write == WRITE_DENY ? "deny" : "through";
-}
-
 /* ---- mount ---- */
 
 struct foreground {

@@ -8,22 +8,10 @@
 
 #include <stdbool.h>
 
+#include "fs/mount_options.h"
 #include "store/base/error.h"
 #include "store/component.h"
 #include "store/store.h"
-
-enum io_mode { IO_AUTO, IO_CACHED, IO_PASSTHROUGH };
-enum write_mode { WRITE_THROUGH, WRITE_DENY };
-
-struct mount_options {
-	enum io_mode io;
-	enum write_mode write;
-	bool foreground; /* serve in this process; mount_start() returns when the mount is gone */
-	bool verbose;
-};
-
-const char *io_mode_name(enum io_mode io);	 /* "auto", "cached", "passthrough" */
-const char *write_mode_name(enum write_mode write); /* "through", "deny" */
 
 /*
  * Mount component NAME of the store at STORE_PATH and start its daemon. Returns when the mount answers

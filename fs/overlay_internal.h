@@ -22,6 +22,15 @@ struct overlay {
 	size_t inside[2];    /* requests that entered in even and in odd generations */
 };
 
+/*
+ * The file of a base node, opened anew by its path (or by the fd put aside when its name went). -ESTALE: the
+ * path leads to another file now.
+ */
+int overlay_open_lower(struct overlay *overlay, const struct node_info *info, enum fd_kind kind);
+/* The same, kept in the cache of descriptors. */
+int overlay_open_lower_cached(struct overlay *overlay, const struct node_info *info, enum fd_kind kind,
+	struct fdref *ret);
+
 /* The number that a base inode shows: its own on the base's device, else one made of both. */
 ino_t overlay_base_inode(const struct overlay *overlay, dev_t device, ino_t inode);
 

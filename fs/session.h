@@ -19,7 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "fs/mount.h"
+#include "fs/mount_options.h"
 #include "fs/overlay.h"
 #include "fs/readdir.h"
 #include "store/base/error.h"

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_MOUNT_OPTIONS_H
+#define VENEER_FS_MOUNT_OPTIONS_H
+
+/* How a component is mounted. */
+
+#include <stdbool.h>
+
+enum io_mode { IO_AUTO, IO_CACHED, IO_PASSTHROUGH };
+enum write_mode { WRITE_THROUGH, WRITE_DENY };
+
+struct mount_options {
+	enum io_mode io;
+	enum write_mode write;
+	bool foreground; /* serve in this process; mount_start() returns when the mount is gone */
+	bool verbose;
+};
+
+const char *io_mode_name(enum io_mode io);	 /* "auto", "cached", "passthrough" */
+const char *write_mode_name(enum write_mode write); /* "through", "deny" */
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files by their nodes: of the base by path, of a patch by object. */
+#include "fs/overlay_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "store/base/cleanup.h"
+#include "store/base/path.h"
+
+#define RENAME_TRIES_MAX 10000 /* one try a rename that passes by */
+
+/* A path may be longer than one system call takes: then it is opened in pieces. */
+static int open_long(int base_fd, const char *path, int flags)
+{
+	cleanup_close int at = -EBADF;
+	int from = base_fd;
+
+	while (strlen(path) > PATH_LENGTH_MAX) {
+		cleanup_free char *piece = NULL;
+		size_t cut = PATH_LENGTH_MAX;
+		int next;
+
+		while (cut > 0 && path[cut] != '/')
+			cut--;
+		piece = strndup(path, cut);
+		if (!piece)
+			return -ENOMEM;
+		next = path_open(from, piece, O_PATH | O_DIRECTORY, 0);
+		if (next < 0)
+			return next;
+		cleanup_closep(&at);
+		at = from = next;
+		path += cut + 1;
+	}
+	return path_open(from, path, flags, 0);
+}
+
+/* The node's file, if its path leads to it. */
+static int open_by_path_once(struct overlay *overlay, const struct node_info *info, int flags)
+{
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+	cleanup_close int fd = -EBADF;
+	struct node_key key;
+	struct stat st;
+	int r = node_path(overlay->nodes, info->id, &path);
+
+	if (r < 0)
+		return r;
+	fd = open_long(overlay->config.base_fd, strbuf_text(&path), flags);
+	if (fd < 0)
+		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP ? -ESTALE : fd;
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	key = node_key_of_base(st.st_dev, st.st_ino);
+	if (key.high != info->key.high || key.low != info->key.low)
+		return -ESTALE;
+	return TAKE_FD(fd);
+}
+
+/*
+ * The node's file, if its path still leads to it. A rename through the mount changes the base first and the
+ * node table at once after: a path made in between leads nowhere, and is made anew.
+ */
+static int open_by_path(struct overlay *overlay, const struct node_info *info, int flags)
+{
+	int fd = -ESTALE;
+
+	for (int tries = 0; tries < RENAME_TRIES_MAX; tries++) {
+		unsigned ended = atomic_load(&overlay->renames_ended);
+		unsigned begun = atomic_load(&overlay->renames_begun);
+
+		fd = open_by_path_once(overlay, info, flags);
+		if (fd != -ESTALE || (begun == ended && begun == atomic_load(&overlay->renames_begun)))
+			return fd;
+		sched_yield();
+	}
+	return fd;
+}
+
+static int reopen(int fd, int flags)
+{
+	char link[64];
+
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	fd = open(link, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_flags_of(enum fd_kind kind)
+{
+	return kind == FD_PATH ? O_PATH : kind == FD_WRITE ? O_RDWR | O_NONBLOCK : O_RDONLY | O_NONBLOCK;
+}
+
+int overlay_open_lower(struct overlay *overlay, const struct node_info *info, enum fd_kind kind)
+{
+	int flags = open_flags_of(kind), fd = -ESTALE, pinned;
+
+	if (!info->pinned)
+		fd = open_by_path(overlay, info, flags);
+	if (fd != -ESTALE)
+		return fd;
+	/* Its name is gone, maybe since just now: then an fd was put aside before. */
+	pinned = fdcache_pinned(overlay->fds, info->id);
+	if (pinned < 0)
+		return -ESTALE;
+	if (kind != FD_PATH)
+		return reopen(pinned, flags);
+	fd = fcntl(pinned, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+int overlay_open_lower_cached(struct overlay *overlay, const struct node_info *info, enum fd_kind kind,
+	struct fdref *ret)
+{
+	int fd;
+
+	if (fdcache_get(overlay->fds, info->id, kind, ret))
+		return 0;
+	fd = overlay_open_lower(overlay, info, kind);
+	if (fd < 0)
+		return fd;
+	fdcache_add(overlay->fds, info->id, kind, fd, ret);
+	return 0;
+}
+
+int overlay_open_path(struct overlay *overlay, uint64_t id, struct fdref *ret)
+{
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	int r = node_get(overlay->nodes, id, &info);
+
+	if (r < 0)
+		return r;
+	if (info.content)
+		return -ENOENT;
+	return overlay_open_lower_cached(overlay, &info, FD_PATH, ret);
+}
+
+int overlay_base_directory(struct overlay *overlay, uint64_t id, struct fdref *ret)
+{
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	int r = node_get(overlay->nodes, id, &info);
+
+	if (r < 0)
+		return r;
+	if (!S_ISDIR(info.type))
+		return -ENOTDIR;
+	if (info.content)
+		return -ENOENT;
+	return overlay_open_lower_cached(overlay, &info, FD_PATH, ret);
+}
+
+static int open_object(struct overlay *overlay, const struct content *content)
+{
+	uint64_t size = (uint64_t)content->st.st_size;
+	int fd = object_open(overlay->config.objects_fd, &content->object, size, NULL);
+
+	if (fd != -ENOENT && fd != -EBADMSG)
+		return fd;
+	if (!overlay->config.heal || overlay->config.heal(overlay->config.heal_arg, &content->object,
+		&content->blob, size) < 0)
+		return -EIO;
+	fd = object_open(overlay->config.objects_fd, &content->object, size, NULL);
+	return fd == -ENOENT || fd == -EBADMSG ? -EIO : fd;
+}
+
+int overlay_open(struct overlay *overlay, uint64_t id, enum fd_kind kind, struct fdref *ret)
+{
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	int r, fd;
+
+	if (kind == FD_WRITE && overlay->config.deny_write)
+		return -EROFS;
+	if (fdcache_get(overlay->fds, id, kind, ret))
+		return 0;
+	r = node_get(overlay->nodes, id, &info);
+	if (r < 0)
+		return r;
+	if (!info.content)
+		return overlay_open_lower_cached(overlay, &info, kind, ret);
+	if (kind == FD_WRITE)
+		return -EROFS;
+	if (info.content->kind != VIEW_FILE)
+		return -EINVAL;
+	fd = open_object(overlay, info.content);
+	if (fd < 0)
+		return fd;
+	fdcache_add(overlay->fds, id, kind, fd, ret);
+	return 0;
+}
