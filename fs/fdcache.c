@@ -64,6 +64,7 @@ struct fdcache *fdcache_new(size_t capacity)
 		cache->entries[i].newer = i + 1 < cache->count ? i + 1 : NONE;
 	}
 	cache->newest = cache->oldest = NONE;
+	cache->free_list = cache->count ? 0 : NONE;
 	return cache;
 }
 
