@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "store/base/io.h"
 #include "store/git/internal.h"
 
 /*
@@ -157,6 +158,38 @@ static int ref_check(struct repo *repo, const struct ref_update *update, struct 
 /* ---- writing ---- */
 
 /*
+ * The directories above the ref, made durable: libgit2 syncs only the one that holds the file, and a
+ * crash could take a new one away with all that is in it.
+ */
+static int ref_make_directories(struct repo *repo, const char *name, struct error *err)
+{
+	cleanup_close int fd = open(repo->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const char *at = name, *slash;
+
+	if (fd < 0)
+		return error_errno(err, errno, "open '%s'", repo->path);
+	for (; (slash = strchr(at, '/')) != NULL; at = slash + 1) {
+		cleanup_free char *part = strndup(at, (size_t)(slash - at));
+		int next, rc = 0;
+
+		if (!part)
+			return error_errno(err, ENOMEM, "ref '%s'", name);
+		if (mkdirat(fd, part, 0777) == 0)
+			rc = io_sync_dir(fd);
+		else if (errno != EEXIST)
+			rc = -errno;
+		if (rc < 0)
+			return error_errno(err, -rc, "ref '%s': make the directory '%s'", name, part);
+		next = openat(fd, part, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		if (next < 0)
+			return error_errno(err, errno, "ref '%s': open '%s'", name, part);
+		close(fd);
+		fd = next;
+	}
+	return 0;
+}
+
+/*
  * One transaction a ref: libgit2 commits the refs of a single one in the order of a hash table, and
  * the order given is what makes a crash between two of them harmless.
  */
@@ -175,16 +208,24 @@ static void ref_locks_release(struct ref_locks *locks)
 static int ref_prepare(struct repo *repo, git_transaction *transaction, const struct ref_update *update,
 	const git_signature *signature, struct error *err)
 {
+	bool delete = oid_is_zero(&update->new_oid);
 	git_oid id = oid_to_git(&update->new_oid);
-	int rc;
+	int rc, valid = 0;
 
+	if (git_reference_name_is_valid(&valid, update->name) < 0 || !valid)
+		return error_set(err, -EINVAL, "'%s' is no name for a ref", SHOW(update->name));
+	if (delete) /* which rewrites the packed refs */
+		lock_break_stale(repo, "packed-refs");
+	rc = delete ? 0 : ref_make_directories(repo, update->name, err);
+	if (rc < 0)
+		return rc;
 	rc = ref_lock(repo, transaction, update->name, err);
 	if (rc < 0)
 		return rc;
 	rc = ref_check(repo, update, err);
 	if (rc < 0)
 		return rc;
-	if (oid_is_zero(&update->new_oid)) {
+	if (delete) {
 		rc = git_transaction_remove(transaction, update->name);
 	} else {
 		if (!repo_object_exists(repo, &update->new_oid))

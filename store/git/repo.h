@@ -198,8 +198,9 @@ struct ref_update {
 };
 /*
  * All of them or none: every ref is locked and checked first, then written, in the order given, each
- * fsynced. (A crash between two renames can leave a prefix of the list: order them so that each
- * prefix is a good state.)
+ * fsynced. (A crash or a full disk between two of them can leave a prefix of the list: order them so
+ * that each prefix is a good state.) A lock that another process holds is waited for; one older than
+ * some seconds was left by a crash and is broken.
  */
 int repo_refs_update(struct repo *repo, const struct ref_update *updates, size_t count, struct error *err);
 

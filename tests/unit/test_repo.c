@@ -3,8 +3,8 @@
 /* The repository module against plain git: what we write git reads, and the other way round. */
 
 #include <criterion/criterion.h>
-#include <criterion/parameterized.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -385,15 +385,102 @@ Test(repo, strict_hash_verification_finds_a_swapped_object)
 	cr_assert_eq(sb.len, 0);
 }
 
-Test(repo, a_truncated_object_is_corrupt)
+Test(repo, broken_loose_objects_are_named)
 {
-	cleanup_strbuf struct strbuf sb = STRBUF_INIT;
-	struct oid oid = shell_oid("seq 1000 | git hash-object -w --stdin");
+	/* What stands in the file of the blob "hello"; $f is that file, z deflates. */
+	static const struct {
+		const char *command, *reason;
+	} table[] = {
+		{ "cp $f x; truncate -s 0 x", "cut short" },
+		{ "cp $f x; truncate -s 1 x", "cut short" },
+		{ "cp $f x; truncate -s 2 x", "cut short" },
+		{ "cp $f x; truncate -s 12 x", "cut short" },
+		{ "cp $f x; truncate -s -1 x", "cut short" },
+		{ "cp $f x; echo more >> x", "garbage" },
+		{ "echo garbage > x", "inflated" },
+		{ "z 'blob 4\\0hello' > x", "larger" },
+		{ "z 'blob 6\\0hello' > x", "smaller" },
+		{ "z 'blob 99999999999\\0hello' > x", "smaller" },
+		{ "z 'blob 18446744073709551621\\0hello' > x", "malformed" },
+		{ "z 'blob 999999999999999999999999999999999\\0hello' > x", "malformed" },
+		{ "z 'blob \\0hello' > x", "malformed" },
+		{ "z 'blob 5' > x", "malformed" },
+		{ "z 'blob 5x\\0hello' > x", "malformed" },
+		{ "z 'blab 5\\0hello' > x", "malformed" },
+		{ "z 'tree 5\\0hello' > x", "is a tree" },
+		{ "z 'blob 5\\0HELLO' > x", "mismatch" },
+		{ "mkdir x", "no regular file" },
+	};
+	struct oid oid = shell_oid("printf hello | git hash-object --stdin");
 	const char *hex = hex_of(&oid);
 
-	free(shell("f=git/objects/%.2s/%s; chmod u+w $f; truncate -s 100 $f", hex, hex + 2));
-	must_fail(repo_blob_read(repo, &oid, 1 << 20, &sb, &err), -EBADMSG);
-	must_name(hex);
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		cleanup_strbuf struct strbuf sb = STRBUF_INIT;
+		int rc;
+
+		free(shell("z() { perl -MCompress::Zlib -e 'print compress(eval qq(\"$ARGV[0]\"))' \"$1\"; }; "
+			   "rm -rf x git/objects/%.2s; printf hello | git hash-object -w --stdin; f=git/objects/%.2s/%s; "
+			   "chmod u+w $f; %s; rm $f; mv -T x $f", hex, hex, hex + 2, table[i].command));
+		rc = repo_blob_read(repo, &oid, 1u << 20, &sb, &err);
+		cr_assert_eq(rc, -EBADMSG, "row %zu: %d %s", i, rc, err.message);
+		cr_assert(strstr(err.message, table[i].reason) && strstr(err.message, hex), "row %zu: '%s' in: %s", i,
+			table[i].reason, err.message);
+		cr_assert_eq(sb.len, 0);
+	}
+}
+
+/* ---- several handles ---- */
+
+#define READERS 3
+#define ROUNDS 40
+static struct oid published[ROUNDS];
+static size_t published_count; /* released by the writer, acquired by the readers */
+
+static void *reader_main(void *arg)
+{
+	struct error e = ERROR_INIT;
+	cleanup_repo struct repo *mine = NULL;
+
+	if (repo_open(git_dir, &mine, &e) < 0)
+		return "open";
+	for (size_t seen = 0; seen < ROUNDS;) {
+		cleanup_strbuf struct strbuf sb = STRBUF_INIT;
+		char want[32];
+
+		if (__atomic_load_n(&published_count, __ATOMIC_ACQUIRE) <= seen)
+			continue;
+		snprintf(want, sizeof want, "round %zu", seen);
+		if (repo_blob_read(mine, &published[seen++], 32, &sb, &e) < 0 || strcmp(sb.buf, want) != 0)
+			return "read";
+	}
+	return NULL;
+}
+
+Test(repo, handles_of_several_threads_see_what_is_committed)
+{
+	pthread_t threads[READERS];
+
+	for (size_t i = 0; i < READERS; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, reader_main, NULL), 0);
+	for (size_t round = 0; round < ROUNDS; round++) {
+		char text[32];
+
+		must_pass(repo_batch_begin(repo, &err));
+		for (size_t i = 0; i < (round % 2 ? 1 : 40); i++) { /* loose and packed in turn */
+			snprintf(text, sizeof text, "filler %zu %zu", round, i);
+			blob(text);
+		}
+		snprintf(text, sizeof text, "round %zu", round);
+		published[round] = blob(text);
+		must_pass(repo_batch_commit(repo, &err));
+		__atomic_store_n(&published_count, round + 1, __ATOMIC_RELEASE);
+	}
+	for (size_t i = 0; i < READERS; i++) {
+		void *problem = NULL;
+
+		pthread_join(threads[i], &problem);
+		cr_assert_null(problem, "%s", (const char *)problem);
+	}
 }
 
 /* ---- trees ---- */
@@ -705,28 +792,25 @@ Test(repo, compare_names_the_path_below)
 	cr_assert_str_eq(got.buf, "Aout/in/.. ");
 }
 
-/* DEPTH directories 'd' and a file in the last. */
+/* DEPTH directories 'd', one in the other, and a file in the last. */
 static struct oid nest(size_t depth)
 {
-	char script[256];
+	cleanup_free char *hex = NULL;
+	struct oid oid;
 
-	snprintf(script, sizeof script,
-		"python3 - %zu <<'END'\n%s\nEND", depth, "exec(open('nest.py').read())");
-	free(shell("cat > nest.py <<'END'\n"
-		   "import hashlib, os, sys, zlib\n"
-		   "def put(kind, data):\n"
-		   "    raw = b'%%s %%d\\0' %% (kind, len(data)) + data\n"
-		   "    h = hashlib.sha1(raw)\n"
-		   "    d = 'git/objects/' + h.hexdigest()[:2]\n"
-		   "    os.makedirs(d, exist_ok=True)\n"
-		   "    open(d + '/' + h.hexdigest()[2:], 'wb').write(zlib.compress(raw, 1))\n"
-		   "    return h\n"
-		   "h = put(b'tree', b'100644 f\\0' + put(b'blob', b'x').digest())\n"
-		   "for i in range(int(sys.argv[1])):\n"
-		   "    h = put(b'tree', b'40000 d\\0' + h.digest())\n"
-		   "print(h.hexdigest())\n"
-		   "END\n"));
-	return shell_oid(script);
+	free(shell("cat > nest.sh <<'END'\n"
+		   "coproc M { git mktree --batch; }\n"
+		   "printf '100644 blob %%s\\tf\\n\\n' $(printf x | git hash-object -w --stdin) >&${M[1]}\n"
+		   "read -r id <&${M[0]}\n"
+		   "for ((i = 0; i < $1; i++)); do\n"
+		   "	printf '040000 tree %%s\\td\\n\\n' $id >&${M[1]}\n"
+		   "	read -r id <&${M[0]}\n"
+		   "done\n"
+		   "echo $id\n"
+		   "END"));
+	hex = shell("git config core.fsync none; bash nest.sh %zu", depth);
+	cr_assert_eq(oid_from_hex(hex, strlen(hex), &oid), 0, "%s", hex);
+	return oid;
 }
 
 static int count_row(void *arg, const char *path, const struct tree_entry *old_entry,
@@ -746,7 +830,7 @@ Test(repo, compare_depth_is_limited)
 	tree = nest(PATH_DEPTH_MAX);
 	must_fail(repo_tree_compare(repo, NULL, &tree, NULL, false, count_row, &calls, &err), -EBADMSG);
 	must_name("deeper");
-	tree = nest(20000);
+	tree = nest(2000);
 	must_fail(repo_tree_compare(repo, NULL, &tree, NULL, false, count_row, &calls, &err), -EBADMSG);
 	must_name("'d/d/d");
 	cr_assert_eq(calls, 1);
@@ -1069,6 +1153,30 @@ Test(repo, a_lock_left_by_a_crash_is_broken)
 	make_commits();
 	free(shell("mkdir -p git/refs/veneer/x && touch -d '1 minute ago' git/" A ".lock"));
 	must_pass(repo_refs_update(repo, (struct ref_update[]){ { A, commits[0], false, { { 0 } } } }, 1, &err));
+	assert_oid(ref(A), commits[0]);
+}
+
+Test(repo, a_lock_that_is_held_is_waited_for)
+{
+	struct timespec begin, end;
+	double seconds;
+
+	make_commits();
+	free(shell("mkdir -p git/refs/veneer/x && touch git/" A ".lock && { (sleep 0.4; rm git/" A ".lock) > /dev/null 2>&1 & }"));
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	must_pass(repo_refs_update(repo, (struct ref_update[]){ { .name = A, .new_oid = commits[0] } }, 1, &err));
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+	cr_assert(seconds > 0.2 && seconds < 5, "%f", seconds);
+	assert_oid(ref(A), commits[0]);
+}
+
+Test(repo, a_ref_beneath_a_ref_is_refused)
+{
+	make_commits();
+	must_pass(repo_refs_update(repo, (struct ref_update[]){ { .name = A, .new_oid = commits[0] } }, 1, &err));
+	must_fail(repo_refs_update(repo, (struct ref_update[]){ { .name = A "/b", .new_oid = commits[1] } }, 1, &err), -ENOTDIR);
+	must_name(A "/b");
 	assert_oid(ref(A), commits[0]);
 }
 
