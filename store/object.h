@@ -6,10 +6,14 @@
  * Objects: the plain bytes of served files, one read-only file each, named by XXH3-128:
  * objects/ab/cdef…. A cache: whatever is missing or damaged is made again from its git blob.
  *
- * Writing: O_TMPFILE → write → fsync → linkat(2) to its name → fsync of the directories
- * (object_sync_all() once for many). Where the name exists: equal bytes are success; a file that does
+ * Writing: O_TMPFILE → write → durable → linkat(2) to its name → directories durable (object_sync_all(),
+ * once for many). Where the name exists: equal bytes are success; a file that does
  * not hash to its name is damaged and replaced (who has it open keeps what he has); a file that does
  * and yet has other bytes is a collision of the hash, -EEXIST.
+ *
+ * Calling sequence: object_put() and object_materialise() as often as needed, then object_sync_all().
+ * Each object costs an fsync, unless the first call is object_batch_begin(): then the files are made
+ * durable together, some 64 at a time, and get their names with that, at the latest in object_sync_all().
  *
  * After a crash: an object is there whole or not at all.
  *
@@ -40,8 +44,18 @@ int object_put(struct store *store, const void *data, size_t size, struct hash12
 int object_materialise(struct store *store, const struct oid *oid, const struct hash128 *expected,
 	struct hash128 *ret, uint64_t *ret_size, struct error *err);
 
-/* fsync the directories that objects were linked into since the last call; none: costs nothing. */
+/* From here to object_sync_all() or _abort(), objects need not be there under their names. In a batch already: nothing. */
+int object_batch_begin(struct store *store, struct error *err);
+/* Forget those of the batch that have no name yet, and end it; no batch: does nothing. */
+void object_batch_abort(struct store *store);
+/*
+ * End the batch: all objects have their names, and those are durable. Without anything put since the
+ * last call it costs nothing. On failure the batch is over too.
+ */
 int object_sync_all(struct store *store, struct error *err);
+
+/* object_open() that also finds what waits in the batch. */
+int object_open_pending(struct store *store, const struct hash128 *hash, uint64_t size, struct error *err);
 
 /* ---- reading; OBJECTS_FD is the open directory objects/ ---- */
 

@@ -13,6 +13,7 @@
 #include "store/base/io.h"
 #include "store/base/lock.h"
 #include "store/base/path.h"
+#include "store/object.h"
 
 #define STORE_MODE 0700
 #define STORE_LOCK "lock"
@@ -178,6 +179,7 @@ void store_free(struct store *store)
 		return;
 	if (store->repo)
 		repo_free(store->repo);
+	object_batch_abort(store);
 	blobmap_free(store->blobs);
 	close_fd(store->run_fd);
 	close_fd(store->cache_fd);

@@ -23,11 +23,14 @@
 #define STORE_DEFAULT_PATH "/var/lib/veneer"
 #define STORE_LOCK_TIMEOUT_MS 60000
 
+struct object_batch;
+
 struct store {
 	char *path;	/* owned, absolute and canonical */
 	int fd;		/* the directory */
 	int objects_fd; /* objects/ */
 	uint64_t objects_unsynced[4]; /* a bit for each directory in it that object_sync_all() has to fsync */
+	struct object_batch *object_batch; /* objects without a name yet; NULL: no batch is open */
 	int cache_fd;	/* cache/ */
 	int run_fd;	/* run/ */
 	struct repo *repo;

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "store/base/cleanup.h"
 #include "store/base/io.h"
@@ -179,6 +179,106 @@ Test(object, sync_forgets_what_was_synced)
 	must_pass(object_sync_all(store, &err));
 	for (size_t i = 0; i < ARRAY_SIZE(store->objects_unsynced); i++)
 		cr_assert_eq(store->objects_unsynced[i], 0);
+}
+
+/* ---- batches ---- */
+
+static struct hash128 put_number(struct store *store, unsigned n)
+{
+	struct hash128 hash;
+
+	must_pass(object_put(store, &n, sizeof n, &hash, &err));
+	return hash;
+}
+
+static size_t count_there(struct store *store, unsigned numbers)
+{
+	size_t count = 0;
+
+	for (unsigned n = 0; n < numbers; n++) {
+		struct hash128 hash = hash128_of(&n, sizeof n);
+
+		count += object_verify(store->objects_fd, &hash, sizeof n, NULL) == 0;
+	}
+	return count;
+}
+
+Test(object, batch)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	size_t there;
+
+	must_pass(object_batch_begin(store, &err));
+	for (unsigned n = 0; n < 200; n++)
+		put_number(store, n);
+	there = count_there(store, 200);
+	cr_assert(there > 0 && there < 200, "%zu: neither all at the end nor each at once", there);
+	must_pass(object_sync_all(store, &err));
+	cr_assert_eq(count_there(store, 200), 200);
+	cr_assert_null(store->object_batch);
+	put_number(store, 200);
+	cr_assert_eq(count_there(store, 201), 201, "outside of a batch it is there at once");
+}
+
+Test(object, batch_of_the_same)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir), *other = NULL;
+	struct hash128 hash;
+	cleanup_close int fd = -EBADF;
+	unsigned read_back = 0;
+
+	must_pass(store_open(path_in(dir, "store"), &other, &err));
+	must_pass(object_batch_begin(store, &err));
+	put_number(store, 7);
+	hash = put_number(store, 7);
+	must_fail(-ENOENT, "object", object_open(store->objects_fd, &hash, sizeof(unsigned), &err));
+	fd = (int)must_pass(object_open_pending(store, &hash, sizeof(unsigned), &err));
+	cr_assert_eq(io_read(fd, &read_back, sizeof read_back), sizeof read_back);
+	cr_assert_eq(read_back, 7);
+	/* Another process is faster; and one left damage behind. */
+	put_number(other, 7);
+	put_number(store, 8);
+	hash = put_number(other, 8);
+	{
+		char path[OBJECT_PATH_LENGTH + 1];
+
+		object_path(&hash, path);
+		overwrite(store, path, "damage");
+	}
+	must_pass(object_sync_all(store, &err));
+	must_pass(object_verify(store->objects_fd, &hash, sizeof(unsigned), &err));
+	hash = put_number(store, 7);
+	must_pass(object_verify(store->objects_fd, &hash, sizeof(unsigned), &err));
+}
+
+Test(object, batch_aborted)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+
+	must_pass(object_batch_begin(store, &err));
+	put_number(store, 0);
+	object_batch_abort(store);
+	object_batch_abort(store);
+	must_pass(object_sync_all(store, &err));
+	cr_assert_eq(count_there(store, 1), 0);
+	cr_assert_eq(count_names(store, "."), 0, "something was left");
+}
+
+Test(object, batch_with_few_descriptors)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	struct rlimit limit = { (rlim_t)store->objects_fd + 20, (rlim_t)store->objects_fd + 20 };
+
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	must_pass(object_batch_begin(store, &err));
+	for (unsigned n = 0; n < 100; n++)
+		put_number(store, n);
+	must_pass(object_sync_all(store, &err));
+	cr_assert_eq(count_there(store, 100), 100);
 }
 
 /* ---- from git ---- */
