@@ -17,6 +17,8 @@
 #include "store/base/log.h"
 
 
+#define FIRST_FD (STDERR_FILENO + 1)
+
 /* ---- mount ---- */
 
 struct foreground {
@@ -61,8 +63,11 @@ static __attribute__((noreturn)) void run_child(const char *store_path, const ch
 	int r;
 
 	setsid();
-	if (chdir("/") < 0)
+	/* What the caller's shell had open would stay open as long as the mount: files of an older mount, say. */
+	if (dup2(pipe_fd, FIRST_FD) < 0 || fcntl(FIRST_FD, F_SETFD, FD_CLOEXEC) < 0 ||
+		close_range(FIRST_FD + 1, ~0u, 0) < 0 || chdir("/") < 0)
 		_exit(1);
+	pipe_fd = FIRST_FD;
 	log_open("veneer", 0, options->verbose ? LOG_INFO : LOG_NOTICE);
 	r = daemon_run(store_path, name, options, report_ready, &pipe_fd);
 	exit(r < 0 ? 1 : 0);
