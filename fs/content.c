@@ -11,7 +11,7 @@ ino_t content_inode(const struct hash128 *identity)
 	uint64_t value;
 
 	memcpy(&value, identity->bytes, sizeof value);
-	return (ino_t)(value | 1ull << 63);
+	return (ino_t)(value | 3ull << 62);
 }
 
 void content_stat(const struct view_entry *entry, struct stat *st)

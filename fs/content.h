@@ -33,7 +33,7 @@ static inline void content_unrefp(struct content **content)
 }
 #define cleanup_content __attribute__((cleanup(content_unrefp)))
 
-/* The inode number that an identity shows: top bit set, so that it never meets one of the base. */
+/* The inode number that an identity shows: its top bits are 11, so that it never meets one of the base (overlay_base_inode()). */
 ino_t content_inode(const struct hash128 *identity);
 /* st_mode, owner, size, times, blocks and inode number of ENTRY into ST (zeroed first). */
 void content_stat(const struct view_entry *entry, struct stat *st);
