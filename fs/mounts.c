@@ -31,6 +31,25 @@ static char *field(char **line)
 	return strsep(line, " ");
 }
 
+int mounts_line(char *line, const char *directory)
+{
+	char *rest = line, *where = NULL, *type;
+
+	for (int i = 0; i < 5; i++)
+		where = field(&rest);
+	if (!where)
+		return -ENOENT;
+	unescape(where);
+	if (strcmp(where, directory) != 0)
+		return -ENOENT;
+	/* Optional fields, ended by a dash, stand before the type. */
+	do
+		type = field(&rest);
+	while (type && strcmp(type, "-") != 0);
+	type = type ? field(&rest) : NULL;
+	return type && strcmp(type, MOUNT_TYPE) == 0;
+}
+
 int mounts_find(const char *directory, bool *ret_ours, struct error *err)
 {
 	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
@@ -41,21 +60,11 @@ int mounts_find(const char *directory, bool *ret_ours, struct error *err)
 	if (!file)
 		return error_errno(err, errno, "read '/proc/self/mountinfo'");
 	while (getline(&line, &alloc, file) > 0) {
-		char *rest = line, *where = NULL, *type;
+		int r = mounts_line(line, directory);
 
-		for (int i = 0; i < 5; i++)
-			where = field(&rest);
-		if (!where)
-			continue;
-		unescape(where);
-		if (strcmp(where, directory) != 0)
-			continue;
-		do
-			type = field(&rest);
-		while (type && strcmp(type, "-") != 0);
-		type = type ? field(&rest) : NULL;
 		/* Later lines lie on top of earlier ones. */
-		ours = type && strcmp(type, MOUNT_TYPE) == 0;
+		if (r >= 0)
+			ours = r > 0;
 	}
 	*ret_ours = ours;
 	return 0;

@@ -11,6 +11,12 @@
 
 #define MOUNT_TYPE "fuse.veneer"
 
+/*
+ * What LINE of mountinfo (taken apart here) says of DIRECTORY: 1: our mount is on it; 0: another's is; -ENOENT:
+ * the line is about another directory, or is none.
+ */
+int mounts_line(char *line, const char *directory);
+
 /* Is the topmost mount at the absolute path DIRECTORY ours? */
 int mounts_find(const char *directory, bool *ret_ours, struct error *err);
 
