@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/support.h"
+
+#include <errno.h>
+
+#include "fs/mounts.h"
+#include "store/base/cleanup.h"
+
+struct line_row {
+	const char *line, *directory;
+	int wanted;
+};
+
+Test(mounts, lines)
+{
+	static const struct line_row rows[] = {
+		{ "36 35 0:32 / /opt/app rw,nosuid shared:1 - fuse.veneer veneer rw,user_id=0\n", "/opt/app", 1 },
+		{ "36 35 0:32 / /opt/app rw - fuse.veneer veneer rw\n", "/opt/app", 1 },
+		{ "36 35 0:32 / /opt/app rw shared:1 master:2 unbindable - fuse.veneer veneer rw\n", "/opt/app", 1 },
+		{ "36 35 0:32 / /opt/app rw - fuse.veneer\n", "/opt/app", 0 }, /* no source, no options: not a line of the kernel's */
+		{ "36 35 8:1 / /opt/app rw shared:1 - ext4 /dev/sda1 rw\n", "/opt/app", 0 },
+		{ "36 35 0:32 / /opt/app rw shared:1 - fuse.veneerx veneer rw\n", "/opt/app", 0 },
+		{ "36 35 0:32 / /opt/app rw shared:1 - fuse veneer rw\n", "/opt/app", 0 },
+		{ "36 35 0:32 / /opt/app rw fuse.veneer - tmpfs tmpfs rw\n", "/opt/app", 0 },
+		{ "36 35 0:32 / /opt/app rw - - fuse.veneer rw\n", "/opt/app", 0 },
+		{ "36 35 0:32 / /opt/app/below rw - fuse.veneer veneer rw\n", "/opt/app", -ENOENT },
+		{ "36 35 0:32 / /opt rw - fuse.veneer veneer rw\n", "/opt/app", -ENOENT },
+		{ "36 35 0:32 /opt/app / rw - fuse.veneer veneer rw\n", "/opt/app", -ENOENT },
+		/* What would part the fields is written in octal. */
+		{ "36 35 0:32 / /opt/my\\040app rw - fuse.veneer veneer rw\n", "/opt/my app", 1 },
+		{ "36 35 0:32 / /a\\011b\\012c\\134d rw - fuse.veneer veneer rw\n", "/a\tb\nc\\d", 1 },
+		{ "36 35 0:32 / /a\\134040 rw - fuse.veneer veneer rw\n", "/a\\040", 1 },
+		{ "36 35 0:32 / /a\\134040 rw - fuse.veneer veneer rw\n", "/a ", -ENOENT },
+		{ "36 35 0:32 / /a\\043b rw - fuse.veneer veneer rw\n", "/a#b", 1 },
+		{ "36 35 0:32 / /\\303\\244 rw - fuse.veneer veneer rw\n", "/\xc3\xa4", 1 },
+		{ "36 35 0:32 / /a\\48 rw - fuse.veneer veneer rw\n", "/a\\48", 1 },
+		{ "36 35 0:32 / /a\\777 rw - fuse.veneer veneer rw\n", "/a\\777", 1 },
+		{ "36 35 0:32 / /a\\04", "/a\\04", 0 },
+		{ "36 35 0:32 / /a\\", "/a\\", 0 },
+		/* Too short. */
+		{ "36 35 0:32 / /opt/app rw - ", "/opt/app", 0 },
+		{ "36 35 0:32 / /opt/app rw -", "/opt/app", 0 },
+		{ "36 35 0:32 / /opt/app rw", "/opt/app", 0 },
+		{ "36 35 0:32 / /opt/app", "/opt/app", 0 },
+		{ "36 35 0:32 /", "/opt/app", -ENOENT },
+		{ "36", "36", -ENOENT },
+		{ "\n", "/opt/app", -ENOENT },
+		{ "", "", -ENOENT },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		cleanup_free char *line = strdup(rows[i].line);
+		int r = mounts_line(line, rows[i].directory);
+
+		cr_expect_eq(r, rows[i].wanted, "'%s' for '%s': %d, not %d", rows[i].line, rows[i].directory, r,
+			rows[i].wanted);
+	}
+}
+
+Test(mounts, of_this_process)
+{
+	bool ours = true;
+
+	must_pass(mounts_find("/", &ours, &err));
+	cr_assert_not(ours);
+	ours = true;
+	must_pass(mounts_find("/no/such/directory", &ours, &err));
+	cr_assert_not(ours);
+	ours = true;
+	must_pass(mounts_find("/proc", &ours, &err));
+	cr_assert_not(ours);
+}
