@@ -215,6 +215,7 @@ Test(baseline, touch_leaves_what_is_recorded)
 		"d/.veneer 40000 0755 0:0\nd/e/.veneer 40000 0755 0:0\nd/e/two 0 0644 0:0\nd/one 0 0644 0:0\n"
 		"f 0 0644 0:0\ng 0 0644 0:0\n"
 		"100644 d/e/two '2\n'\n100644 d/one '1\n'\n100644 f 'f\n'\n100644 g 'g\n'\n");
+	bench_run(&bench, "chmod 700 base/d base/d/e; chmod 600 base/g; mkfifo base/f/p");
 	must_pass(baseline_touch(bench.store, fd, &two, &second, &same, &err));
 	cr_assert(oid_equal(&two, &same));
 }
