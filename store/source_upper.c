@@ -136,7 +136,7 @@ static int find_lower(const struct merged *dir, const struct source_entry *entry
 
 static int add_deletion(struct layer *layer, const char *path, struct error *err)
 {
-	struct change *change;
+	struct change *change = NULL;
 
 	return changeset_add(layer->set, path, CHANGE_DELETE, &change, err);
 }
@@ -144,7 +144,7 @@ static int add_deletion(struct layer *layer, const char *path, struct error *err
 static int add_entry(struct layer *layer, const struct source_entry *entry, const char *path,
 	struct change **ret, struct error *err)
 {
-	struct change *change;
+	struct change *change = NULL;
 	int r = source_add_entry(layer->set, layer->store, entry, path, &change, err);
 
 	if (r < 0)
@@ -191,7 +191,7 @@ static int merge_metacopy(struct layer *layer, const struct source_entry *upper,
 {
 	cleanup_source_entry struct source_entry data = SOURCE_ENTRY_INIT;
 	cleanup_meta struct meta meta = META_INIT;
-	struct change *change;
+	struct change *change = NULL;
 	bool same = false;
 	int r = 0;
 
@@ -248,7 +248,7 @@ static int merge_subdirectory(struct layer *layer, const struct merged *dir, con
 	cleanup_source_entry struct source_entry base = SOURCE_ENTRY_INIT, through = SOURCE_ENTRY_INIT;
 	struct merged child = { .path = path, .upperfd = upper->fd, .depth = dir->depth + 1 };
 	bool opaque, same = false;
-	struct change *change;
+	struct change *change = NULL;
 	int r = is_opaque(upper, path, &opaque, err);
 
 	if (r == 0 && lower && !opaque)
