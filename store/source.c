@@ -193,7 +193,7 @@ int source_entry_blob(const struct source_entry *entry, struct store *store, con
 	cleanup_close int fd = -EBADF;
 	char target[PATH_MAX + 1];
 	struct stat after;
-	size_t size;
+	size_t size = 0;
 	int r;
 
 	if (S_ISLNK(entry->st.st_mode)) {
@@ -272,7 +272,7 @@ static int targets_equal(const struct source_entry *a, const struct source_entry
 	bool *ret, struct error *err)
 {
 	char target_a[PATH_MAX + 1], target_b[PATH_MAX + 1];
-	size_t size_a, size_b;
+	size_t size_a = 0, size_b = 0;
 	int r = read_target(a, path, target_a, &size_a, err);
 
 	if (r == 0)
