@@ -364,7 +364,7 @@ static int put_hard_link(struct unpacking *unpacking, const struct deb_member *m
 			member->path, member->target);
 	if (!path)
 		return 0;
-	fd = object_open(unpacking->store->objects_fd, &linked->content.meta.object, linked->content.size, err);
+	fd = object_open_pending(unpacking->store, &linked->content.meta.object, linked->content.size, err);
 	if (fd < 0)
 		return error_prefix(err, fd, "'%s'", path);
 	content = (struct content){ &linked->content.meta, linked->content.size, fd, linked };
