@@ -33,6 +33,20 @@ static void override_directory(const struct view_entry *entry, struct stat *st)
 		st->st_mtim = entry->mtime;
 }
 
+/* Does the view serve anything below the way through INDEX? Where the base has lost the directory, deletions alone make none. */
+static bool leads_somewhere(const struct view *view, uint32_t index)
+{
+	const struct view_entry *directory = view_at(view, index);
+
+	for (uint32_t i = 0; i < directory->child_count; i++) {
+		enum view_kind kind = view_at(view, directory->first_child + i)->kind;
+
+		if (kind == VIEW_THROUGH ? leads_somewhere(view, directory->first_child + i) : kind != VIEW_DELETED)
+			return true;
+	}
+	return false;
+}
+
 /* How many subdirectories the view adds to (or takes from) what the base's link count says. */
 static int link_count_delta(const struct view *view, uint32_t index, int base_fd)
 {
@@ -41,10 +55,11 @@ static int link_count_delta(const struct view *view, uint32_t index, int base_fd
 
 	for (uint32_t i = 0; i < directory->child_count; i++) {
 		const struct view_entry *child = view_at(view, directory->first_child + i);
-		bool now = child->kind == VIEW_DIRECTORY || child->kind == VIEW_THROUGH;
 		struct stat st;
 		bool before = base_fd >= 0 && fstatat(base_fd, child->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 			S_ISDIR(st.st_mode);
+		bool now = child->kind == VIEW_DIRECTORY ||
+			(child->kind == VIEW_THROUGH && (before || leads_somewhere(view, directory->first_child + i)));
 
 		delta += (int)now - (int)before;
 	}
@@ -132,7 +147,11 @@ int overlay_resolve(struct overlay_guard *guard, const struct overlay_place *pla
 	case VIEW_DIRECTORY:
 		/* Where the base has the directory too, it is the base's node, seen through. */
 		r = resolve_base(guard, base_fd, name, index, ret_st, ret_key);
-		return r == -ENOENT ? resolve_view(guard->view, index, ret_st, ret_key, ret_content) : r;
+		if (r != -ENOENT)
+			return r;
+		if (view_at(guard->view, index)->kind == VIEW_THROUGH && !leads_somewhere(guard->view, index))
+			return resolve_base(guard, base_fd, name, VIEW_NONE, ret_st, ret_key);
+		return resolve_view(guard->view, index, ret_st, ret_key, ret_content);
 	default:
 		return resolve_view(guard->view, index, ret_st, ret_key, ret_content);
 	}
