@@ -9,33 +9,37 @@
 
 #include "store/base/cleanup.h"
 
-/* The patch's attributes for a node: its content's, or those that the view gives to a base directory; NULL: the base's own count. */
+/* A set that was given, maybe an empty one: never NULL. */
+static void give_xattrs(const struct meta_xattr *xattrs, size_t count, const struct meta_xattr **ret,
+	size_t *ret_count)
+{
+	static const struct meta_xattr none;
+
+	*ret = count ? xattrs : &none;
+	*ret_count = count;
+}
+
+/* The patch's attributes for a node: its content's, or those that the view gives to a directory; NULL: the base's own count. */
 static int patched_xattrs(struct overlay_guard *guard, const struct node_info *info,
 	const struct meta_xattr **ret, size_t *ret_count)
 {
 	cleanup_place struct overlay_place place = { NULL, VIEW_NONE, false };
-	int r;
 
 	*ret = NULL;
 	*ret_count = 0;
-	if (info->content && !S_ISDIR(info->type)) {
-		static const struct meta_xattr none;
+	if (S_ISDIR(info->type)) {
+		int r = overlay_place(guard, info->id, &place);
 
-		*ret = info->content->meta.xattr_count ? info->content->meta.xattrs : &none;
-		*ret_count = info->content->meta.xattr_count;
-		return 0;
+		if (r < 0)
+			return r;
 	}
-	if (!S_ISDIR(info->type))
-		return 0;
-	r = overlay_place(guard, info->id, &place);
-	if (r < 0 || place.view_index == VIEW_NONE)
-		return r;
-	if (view_at(guard->view, place.view_index)->present & META_XATTRS) {
-		static const struct meta_xattr none;
+	if (place.view_index != VIEW_NONE && view_at(guard->view, place.view_index)->present & META_XATTRS) {
 		const struct view_entry *entry = view_at(guard->view, place.view_index);
 
-		*ret = entry->xattr_count ? entry->xattrs : &none;
-		*ret_count = entry->xattr_count;
+		give_xattrs(entry->xattrs, entry->xattr_count, ret, ret_count);
+	} else if (info->content) {
+		/* Of a directory that the view has no more: as at its birth. */
+		give_xattrs(info->content->meta.xattrs, info->content->meta.xattr_count, ret, ret_count);
 	}
 	return 0;
 }
