@@ -220,7 +220,7 @@ fs_check_end() {
 	local dir
 	[ -n "$SCRATCH" ] || fail "$FS_CASE: no fs_setup"
 	while read -r dir; do
-		! fs_is_mounted "$dir" || t stat -c '' "$dir" || fail "mount '$dir' no longer answers"
+		! fs_is_mounted "$dir" || t stat "$dir" >/dev/null || fail "mount '$dir' no longer answers"
 	done <"$FS_MOUNTS"
 }
 
@@ -340,7 +340,7 @@ assert_match() {
 # assert_same_text EXPECTED-FILE ACTUAL-FILE WHAT
 assert_same_text() {
 	if ! cmp -s "$1" "$2"; then
-		diff -u --label expected --label actual "$1" "$2" | cut -c1-400 | head -n 40 >&2
+		diff -u --label expected --label actual "$1" "$2" | cut -c1-400 | sed -n '1,40p' >&2
 		fail "$3"
 	fi
 }

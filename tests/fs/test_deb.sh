@@ -100,7 +100,7 @@ tools_of() {
 		t find . | sort
 		t find . ! -type d | sort | t xargs -d '\n' stat -c '%n %A %u:%g %s %y %h %F'
 		t find . -type d | sort | t xargs -d '\n' stat -c '%n %A %u:%g %F'
-		t getfattr -R -h -d -m - .
+		t find . | sort | t xargs -d '\n' getfattr -h -d -m - --
 	) || fail "tools fail in '$1'"
 }
 

@@ -199,7 +199,7 @@ case_meta() {
 case_meta_of_100_megabytes() {
 	make_mounted
 	local meta rss
-	meta=$(yes 'xattr user.x base64:AAAA' | head -c 100000000 | g hash-object -w --stdin)
+	meta=$(fs_fill x 100000000 | fold -w 60 | g hash-object -w --stdin)
 	refused 'file' "$(commit_with_meta file "$meta")"
 	fs_sanitized || {
 		rss=$(awk '/^VmHWM/ { print $2 }' "/proc/$FS_DAEMON/status")

@@ -57,8 +57,8 @@ tool_view() {
 		t find . -print0 | sort -z | tr '\0' '\n'
 		t find . -type f ! -name nothing -print0 | sort -z | t xargs -0 sha256sum
 		t find . -print0 | sort -z | t xargs -0 stat -c '%n %F %a %u %g %h %t:%T %.9Y' | sed '/directory/s/ [0-9]* / /'
-		t getfattr -R -d -m - -h . 2>&1
-		t getfacl -R -p -n . 2>&1
+		t find . -print0 | sort -z | t xargs -0 getfattr -h -d -m - --
+		t find . ! -type l -print0 | sort -z | t xargs -0 getfacl -p -n --
 		t ls -lAR --time-style=full-iso .
 		t du -s --apparent-size .
 		t du -s sparse large

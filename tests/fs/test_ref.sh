@@ -20,27 +20,37 @@ make_component() {
 
 content_is() { [ "$(t cat "$BASE/file")" = "$1" ]; }
 
-# git update-ref alone switches a live mount, within 100 ms.
+# git update-ref alone switches a live mount, within 100 ms of its return: of 20 times, 18 at least, for a busy machine may
+# let anyone wait, and none is later than a second.
 case_update_ref() {
 	fs_setup
 	make_component
 	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
-	local base patch round limit begin took worst=0 target content
+	local base patch round returned seen target content times
 	patch=$(fs_ref thing/patches/a)
 	base=$(fs_ref thing/base)
-	limit=$(fs_count 100 1000)
 	fs_mount thing "$BASE"
 	assert_content base "$BASE/file"
 	for round in $(seq 20); do
 		if [ $((round % 2)) = 1 ]; then target=$patch content=patched; else target=$base content=base; fi
+		coproc AWAIT { exec "$VENEER_TOOLS/await_content" "$BASE/file" "$content" 10; }
+		fs_remember_pid "$AWAIT_PID"
+		local answer pid=$AWAIT_PID
+		exec {answer}<&"${AWAIT[0]}" # the coproc's own is closed with it
+		read -r _ <&"$answer"
 		g update-ref refs/veneer/thing/active "$target"
-		begin=$(date +%s%N)
-		fs_wait_for 10 content_is "$content" || fail "round $round: the mount never showed '$content'"
-		took=$((($(date +%s%N) - begin) / 1000000))
-		[ $took -le $worst ] || worst=$took
+		returned=${EPOCHREALTIME/./}
+		read -r seen <&"$answer" || fail "round $round: the mount never showed '$content'"
+		wait "$pid"
+		exec {answer}<&-
+		echo $(((seen - returned) / 1000)) >>"$SCRATCH/milliseconds"
 	done
-	echo "slowest of 20 switches by git update-ref: $worst ms"
-	[ "$worst" -le "$limit" ] || fail "a switch by git update-ref took $worst ms, more than $limit"
+	times=$(sort -n "$SCRATCH/milliseconds" | paste -sd ' ')
+	echo "from the return of git update-ref to new content, ms: $times"
+	if ! fs_sanitized; then
+		[ "$(cut -d ' ' -f 18 <<<"$times")" -le 100 ] || fail 'a switch by git update-ref takes more than 100 ms'
+		[ "$(cut -d ' ' -f 20 <<<"$times")" -le 1000 ] || fail 'a switch by git update-ref took more than a second'
+	fi
 	assert_content base "$BASE/dir/deep"
 	[ ! -e "$BASE/dir/added" ] || fail 'an added file is there after the switch back'
 	must g fsck --strict
@@ -73,7 +83,8 @@ case_diff_names_patched_paths() {
 	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
 	must v apply thing
 	g diff --name-only refs/veneer/thing/base refs/veneer/thing/active | grep -v '^\.veneer/' | sort >"$SCRATCH/paths"
-	printf '%s\n' dir/added dir/deep file other >"$SCRATCH/expected"
+	# The program's bytes are the same; git sees its executable bit.
+	printf '%s\n' dir/added dir/deep file other program >"$SCRATCH/expected"
 	assert_same_text "$SCRATCH/expected" "$SCRATCH/paths" 'paths of git diff base active'
 	g diff --name-only refs/veneer/thing/base refs/veneer/thing/active | sed -n 's|^\.veneer/meta/||p' | sort |
 		grep -vxF -e dir/added -e dir/deep -e file -e other -e program >"$SCRATCH/paths" || :

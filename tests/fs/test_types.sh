@@ -192,12 +192,14 @@ case_readdir() {
 	for round in apply revert apply revert; do
 		coproc STEPS { exec "$VENEER_TOOLS/readdir_steps" "$BASE/dir" 2>"$SCRATCH/steps-error"; }
 		fs_remember_pid "$STEPS_PID"
-		local output=${STEPS[0]} input=${STEPS[1]} pid=$STEPS_PID
+		local output input=${STEPS[1]} pid=$STEPS_PID
+		exec {output}<&"${STEPS[0]}" # the coproc's own is closed with it
 		read -r -t 30 line <&"$output"
 		assert_equal half "$line" 'the reader'
 		must v $round thing
 		echo go >&"$input"
 		t cat <&"$output" >"$SCRATCH/steps"
+		exec {output}<&-
 		wait "$pid" || fail "$round in the midst of a readdir: $(cat "$SCRATCH/steps-error")"
 		grep '^name unchanged' "$SCRATCH/steps" | sort >"$SCRATCH/actual"
 		assert_same_text "$SCRATCH/expected" "$SCRATCH/actual" "$round in the midst of a readdir: unchanged names"
