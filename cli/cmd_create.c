@@ -13,6 +13,7 @@
 #include "fs/mount.h"
 #include "store/base/path.h"
 #include "store/changeset.h"
+#include "store/object.h"
 #include "store/view.h"
 
 #define LEFT_OUT_SHOWN 10u /* without -v */
@@ -263,8 +264,13 @@ static int create_from_source(struct creation *creation, struct error *err)
 	struct target *target = &creation->target;
 	cleanup_free char *label = NULL;
 	struct oid commit;
-	int r = read_source(creation, err);
+	/* Objects of a batch are made durable together. */
+	int r = object_batch_begin(target->store, err);
 
+	if (r == 0)
+		r = read_source(creation, err);
+	if (r == 0)
+		r = object_sync_all(target->store, err);
 	if (r < 0)
 		return r;
 	if (context_dry_run(creation->ctx))

@@ -103,14 +103,14 @@ static void add_values(struct strbuf *sb, const struct option_spec *spec)
 		if (!spec->argument)
 			continue;
 		if (spec->flags & OPTION_CHOICE) {
-			strbuf_addf(sb, "\t--%s) COMPREPLY=($(compgen -W '", spec->name);
+			strbuf_addf(sb, "\t--%s) mapfile -t COMPREPLY < <(compgen -W '", spec->name);
 			for (const char *at = spec->argument; *at; at++)
 				strbuf_addch(sb, *at == '|' ? ' ' : *at);
-			strbuf_addstr(sb, "' -- \"$word\")); return ;;\n");
+			strbuf_addstr(sb, "' -- \"$word\"); return ;;\n");
 		} else if (strcmp(spec->argument, "DIR") == 0 || strcmp(spec->argument, "R") == 0) {
-			strbuf_addf(sb, "\t--%s) COMPREPLY=($(compgen -d -- \"$word\")); return ;;\n", spec->name);
+			strbuf_addf(sb, "\t--%s) mapfile -t COMPREPLY < <(compgen -d -- \"$word\"); return ;;\n", spec->name);
 		} else if (strcmp(spec->argument, "FILE") == 0) {
-			strbuf_addf(sb, "\t--%s) COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n", spec->name);
+			strbuf_addf(sb, "\t--%s) mapfile -t COMPREPLY < <(compgen -f -- \"$word\"); return ;;\n", spec->name);
 		}
 	}
 }
@@ -160,17 +160,19 @@ void help_completion(struct strbuf *sb)
 	strbuf_addstr(sb,
 		"\tesac\n"
 		"\tif [[ $word == -* ]]; then\n"
-		"\t\tCOMPREPLY=($(compgen -W \"$(_veneer_options \"$command\")\" -- \"$word\"))\n"
+		"\t\tmapfile -t COMPREPLY < <(compgen -W \"$(_veneer_options \"$command\")\" -- \"$word\")\n"
 		"\telif [[ -z $command ]]; then\n"
-		"\t\tCOMPREPLY=($(compgen -W \"$_veneer_commands\" -- \"$word\"))\n"
+		"\t\tmapfile -t COMPREPLY < <(compgen -W \"$_veneer_commands\" -- \"$word\")\n"
 		"\telif [[ $command == help ]]; then\n"
-		"\t\tCOMPREPLY=($(compgen -W \"$_veneer_commands\" -- \"$word\"))\n"
+		"\t\tmapfile -t COMPREPLY < <(compgen -W \"$_veneer_commands\" -- \"$word\")\n"
 		"\telif [[ -z $name && $command != add ]]; then\n"
-		"\t\tCOMPREPLY=($(compgen -W \"$(_veneer_ask name)\" -- \"$word\"))\n"
-		"\telif [[ $command == @(apply|revert|switch|show|diff) ]]; then\n"
-		"\t\tCOMPREPLY=($(compgen -W \"base active $(_veneer_ask label \"$name\")\" -- \"$word\"))\n"
+		"\t\tmapfile -t COMPREPLY < <(compgen -W \"$(_veneer_ask name)\" -- \"$word\")\n"
+		"\telif [[ $command == @(apply|revert|show) ]]; then\n"
+		"\t\tmapfile -t COMPREPLY < <(compgen -W \"$(_veneer_ask label \"$name\")\" -- \"$word\")\n"
+		"\telif [[ $command == @(switch|diff) ]]; then\n"
+		"\t\tmapfile -t COMPREPLY < <(compgen -W \"base active $(_veneer_ask label \"$name\")\" -- \"$word\")\n"
 		"\telse\n"
-		"\t\tCOMPREPLY=($(compgen -f -- \"$word\"))\n"
+		"\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$word\")\n"
 		"\tfi\n"
 		"}\n"
 		"complete -o filenames -F _veneer veneer\n");

@@ -45,27 +45,29 @@ _veneer()
 		esac
 	done
 	case $before in
-	--store) COMPREPLY=($(compgen -d -- "$word")); return ;;
-	--root) COMPREPLY=($(compgen -d -- "$word")); return ;;
-	--snapshot) COMPREPLY=($(compgen -W 'touched full' -- "$word")); return ;;
-	--from) COMPREPLY=($(compgen -d -- "$word")); return ;;
-	--deb) COMPREPLY=($(compgen -f -- "$word")); return ;;
-	--upper) COMPREPLY=($(compgen -d -- "$word")); return ;;
-	--io) COMPREPLY=($(compgen -W 'auto cached passthrough' -- "$word")); return ;;
-	--write) COMPREPLY=($(compgen -W 'through deny' -- "$word")); return ;;
+	--store) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+	--root) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+	--snapshot) mapfile -t COMPREPLY < <(compgen -W 'touched full' -- "$word"); return ;;
+	--from) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+	--deb) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+	--upper) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+	--io) mapfile -t COMPREPLY < <(compgen -W 'auto cached passthrough' -- "$word"); return ;;
+	--write) mapfile -t COMPREPLY < <(compgen -W 'through deny' -- "$word"); return ;;
 	esac
 	if [[ $word == -* ]]; then
-		COMPREPLY=($(compgen -W "$(_veneer_options "$command")" -- "$word"))
+		mapfile -t COMPREPLY < <(compgen -W "$(_veneer_options "$command")" -- "$word")
 	elif [[ -z $command ]]; then
-		COMPREPLY=($(compgen -W "$_veneer_commands" -- "$word"))
+		mapfile -t COMPREPLY < <(compgen -W "$_veneer_commands" -- "$word")
 	elif [[ $command == help ]]; then
-		COMPREPLY=($(compgen -W "$_veneer_commands" -- "$word"))
+		mapfile -t COMPREPLY < <(compgen -W "$_veneer_commands" -- "$word")
 	elif [[ -z $name && $command != add ]]; then
-		COMPREPLY=($(compgen -W "$(_veneer_ask name)" -- "$word"))
-	elif [[ $command == @(apply|revert|switch|show|diff) ]]; then
-		COMPREPLY=($(compgen -W "base active $(_veneer_ask label "$name")" -- "$word"))
+		mapfile -t COMPREPLY < <(compgen -W "$(_veneer_ask name)" -- "$word")
+	elif [[ $command == @(apply|revert|show) ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "$(_veneer_ask label "$name")" -- "$word")
+	elif [[ $command == @(switch|diff) ]]; then
+		mapfile -t COMPREPLY < <(compgen -W "base active $(_veneer_ask label "$name")" -- "$word")
 	else
-		COMPREPLY=($(compgen -f -- "$word"))
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 	fi
 }
 complete -o filenames -F _veneer veneer

@@ -30,7 +30,7 @@ man_options() {
 }
 
 compare() {
-	check "$1: help has '$(echo $2)', $4 has '$(echo $3)'" [ "$2" = "$3" ]
+	check "$1: help has '${2//$'\n'/ }', $4 has '${3//$'\n'/ }'" [ "$2" = "$3" ]
 }
 
 ok help
@@ -103,6 +103,13 @@ complete_words veneer apply ''
 expect_out '^comp$'
 complete_words veneer apply comp f
 expect_out '^fix1$'
+complete_words veneer apply comp b
+check 'base is no patch' [ -z "$OUT" ]
+complete_words veneer switch comp b
+expect_out '^base$'
+mkdir "$SCRATCH/with space"
+complete_words veneer create comp --from "$SCRATCH/with"
+check 'a directory with a space is one word' [ "$OUT" = "$SCRATCH/with space" ]
 unset VENEER_STORE
 complete_words veneer --store "$SCRATCH/store" apply comp f
 expect_out '^fix1$'

@@ -23,7 +23,7 @@ touch -d 2020-02-02T02:02:02Z "$DIR/a" "$DIR/sub/b" "$DIR/tool"
 
 # A copy of the component's directory to edit, $1.
 copy_base() {
-	rm -rf "$SCRATCH/$1"
+	rm -rf "${SCRATCH:?}/$1"
 	cp -a "$DIR" "$SCRATCH/$1"
 }
 
@@ -164,7 +164,7 @@ chown 0:7 "$SCRATCH/second/tool"
 chmod 2755 "$SCRATCH/second/tool"
 ok create comp -m second --from "$SCRATCH/second"
 expect_out '^b '
-B=$(id_of)
+check 'the ref of patch b' [ "$(ref patches/b)" = "$(id_of)" ]
 copy_base third
 echo TWO >"$SCRATCH/third/sub/b"
 chmod 0600 "$SCRATCH/third/a"
@@ -310,6 +310,17 @@ json '.[0].active' "$GONE"
 ok revert comp --all --dry-run
 ok revert comp --all
 check 'the base again' [ "$(ref active)" = "$(ref base)" ]
+
+# ---- a switch that cannot be journalled does not happen ----
+
+ACTIVE=$(ref active) JOURNAL=$(ref journal)
+echo garbage >"$VENEER_STORE/git/refs/veneer/comp/journal"
+fails 1 'journal' apply comp b
+check 'the ref is back where it was' [ "$(ref active)" = "$ACTIVE" ]
+check 'the journal is as broken as before' [ "$(cat "$VENEER_STORE/git/refs/veneer/comp/journal")" = garbage ]
+echo "$JOURNAL" >"$VENEER_STORE/git/refs/veneer/comp/journal"
+ok apply comp b
+ok revert comp
 
 # ---- the whole ----
 
