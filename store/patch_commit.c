@@ -227,8 +227,6 @@ static int make_tree(struct store *store, const struct component *component, int
 	int r = commit_find_base(store, &ground->parent, &base, &base_tree, err);
 
 	if (r == 0)
-		r = view_check(store, &base_tree, &commit->tree, err);
-	if (r == 0)
 		r = differences_collect(store->repo, &pool, &ground->parent_tree, &commit->tree, &differences, err);
 	if (r < 0)
 		return r;
@@ -241,6 +239,7 @@ static int make_tree(struct store *store, const struct component *component, int
 		r = repo_tree_edit(store->repo, &ground->parent_tree, edits.changes, edits.count, ret, err);
 	if (r < 0)
 		return r;
+	/* Not before: metadata that plain git left untouched may be wrong until it is written anew. */
 	return view_check(store, on_base ? &ground->parent_tree : &base_tree, ret, err);
 }
 

@@ -18,7 +18,7 @@ int view_set_xattrs(struct pool *pool, struct view_entry *entry, const struct me
 
 	entry->xattrs = NULL;
 	entry->xattr_count = 0;
-	if (meta->xattr_count == 0)
+	if (!(meta->present & META_XATTRS) || meta->xattr_count == 0)
 		return 0;
 	xattrs = pool_alloc(pool, meta->xattr_count * sizeof *xattrs);
 	if (!xattrs)

@@ -167,8 +167,8 @@ static int entry_file(struct build *build, const struct subject *subject, struct
 		return error_set(err, -EBADMSG, "'%s': larger than %llu bytes", path, OBJECT_BYTES_MAX);
 	if ((meta->present & META_OBJECT) && meta->object_size != entry->size)
 		return error_set(err, -EBADMSG,
-			"'%s': its metadata claims an object of %llu bytes, its blob has %llu", path,
-			(unsigned long long)meta->object_size, (unsigned long long)entry->size);
+			"'%s': its metadata claims an object of %llu bytes, its blob has %llu: 'create --commit' writes it anew",
+			path, (unsigned long long)meta->object_size, (unsigned long long)entry->size);
 	entry->kind = VIEW_FILE;
 	entry->blob = subject->content.oid;
 	entry->object = meta->object;

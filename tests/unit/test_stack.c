@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/scene.h"
+
+#define NEW "touch -hd @2000 "
+
+/* Three patches of different files, on a base that grows with each of them. */
+static struct scene three_patches(void)
+{
+	struct scene scene = scene_make("mkdir d; echo -n 1 >x; echo -n 1 >y; echo -n 1 >d/z; echo -n 1 >d/keep");
+
+	scene_patch(&scene, "a", "echo -n a >x; " NEW "x");
+	scene_patch(&scene, "b", "echo -n b >y; mkdir n; " NEW "y n");
+	scene_patch(&scene, "c", "rm d/z; echo -n c >d/new; " NEW "d/new");
+	return scene;
+}
+
+static struct patch_list list_of(struct scene *scene)
+{
+	struct patch_list list;
+
+	must_pass(patch_list_load(scene->bench.store, scene->component, &list, &err));
+	return list;
+}
+
+static void expect_stack(struct scene *scene, const struct oid *commit, const char *wanted)
+{
+	cleanup_patch_list struct patch_list list = list_of(scene);
+	cleanup_free char *label = NULL;
+	struct stack stack;
+
+	must_pass(stack_read(scene->bench.store, scene->component, &list, commit, &stack, &err));
+	label = stack_version_label(scene->component, &list, &stack, commit);
+	cr_expect_str_eq(label, wanted);
+	cr_expect(stack.known || stack.count == 0);
+}
+
+/* ---- composition is a function ---- */
+
+Test(stack, composition_is_a_function)
+{
+	scene_auto scene = three_patches();
+	struct oid abc = scene_compose(&scene, "a b c"), again = scene_compose(&scene, "a b c");
+	struct oid ac = scene_compose(&scene, "a c"), ca = scene_compose(&scene, "c a"), removed, empty;
+	cleanup_patch_list struct patch_list list = list_of(&scene);
+	struct stack stack;
+	bool changed;
+
+	cr_expect(oid_equal(&abc, &again));
+	cr_expect_not(oid_equal(&ac, &ca), "the order is part of it");
+	/* a, b, c without b is a, c. */
+	must_pass(stack_read(scene.bench.store, scene.component, &list, &abc, &stack, &err));
+	must_pass(stack_remove(&list, &stack, "b", &changed, &err));
+	cr_expect(changed);
+	must_pass(repo_batch_begin(scene.bench.store->repo, &err));
+	must_pass(stack_compose(scene.bench.store, scene.component, &list, &stack, &removed, &err));
+	must_pass(repo_batch_commit(scene.bench.store->repo, &err));
+	cr_expect(oid_equal(&removed, &ac));
+	empty = scene_compose(&scene, "");
+	cr_expect(oid_equal(&empty, &scene.component->base));
+	expect_view(&scene, &ac, "t d\nf d/new 100644 0:0 @2000 'c'\n- d/z\nf x 100644 0:0 @2000 'a'\n");
+	expect_view(&scene, &abc,
+		"t d\nf d/new 100644 0:0 @2000 'c'\n- d/z\nd n 40755 0:0 @2000\n"
+		"f x 100644 0:0 @2000 'a'\nf y 100644 0:0 @2000 'b'\n");
+}
+
+/* The last patch stands on the newest base and is its own composition; the first is laid over what grew since. */
+Test(stack, single)
+{
+	scene_auto scene = three_patches();
+	cleanup_patch_list struct patch_list list = list_of(&scene);
+	struct oid a = scene_compose(&scene, "a"), c = scene_compose(&scene, "c");
+	cleanup_commit struct commit commit = { 0 };
+
+	cr_expect(oid_equal(&c, &patch_find(&list, "c")->commit));
+	cr_expect_not(oid_equal(&a, &patch_find(&list, "a")->commit));
+	must_pass(repo_commit_read(scene.bench.store->repo, &a, &commit, &err));
+	cr_assert_eq(commit.parent_count, 2);
+	cr_expect(oid_equal(&commit.parents[0], &scene.component->base));
+	cr_expect(oid_equal(&commit.parents[1], &patch_find(&list, "a")->commit));
+	cr_expect_str_eq(commit.author, "veneer <veneer@localhost>");
+	expect_view(&scene, &a, "f x 100644 0:0 @2000 'a'\n");
+	expect_view(&scene, &patch_find(&list, "a")->commit, "f x 100644 0:0 @2000 'a'\n");
+}
+
+/* Served alone or composed, plain git's files have the time of their own commit. */
+Test(stack, times_stay)
+{
+	scene_auto scene = scene_make("echo -n 1 >x; echo -n 1 >y");
+	struct oid by_hand = scene_commit(&scene, "refs/veneer/app/base", "echo -n f >new; chmod +x new");
+
+	/* Not adopted: the ref is moved by hand. */
+	bench_run(&scene.bench, "git -C store/git update-ref refs/veneer/app/patches/hand refs/heads/plain");
+	scene_patch(&scene, "b", "echo -n b >y; " NEW "y");
+	expect_view(&scene, &by_hand, "f new 100755 0:0 @1600000000 'f'\n");
+	by_hand = scene_compose(&scene, "hand b");
+	expect_view(&scene, &by_hand, "f new 100755 0:0 @1600000000 'f'\nf y 100644 0:0 @2000 'b'\n");
+}
+
+/* ---- chains ---- */
+
+static struct scene chain(void)
+{
+	struct scene scene = scene_make("echo -n 1 >x; echo -n 1 >y");
+	struct oid commit;
+
+	scene_patch(&scene, "a", "echo -n a >x; " NEW "x");
+	commit = scene_commit(&scene, "refs/veneer/app/patches/a", "echo -n b >x");
+	scene_adopt(&scene, &commit, "b");
+	return scene;
+}
+
+Test(stack, built_on)
+{
+	scene_auto scene = chain();
+	cleanup_patch_list struct patch_list list = list_of(&scene);
+	const struct patch *a = patch_find(&list, "a"), *b = patch_find(&list, "b");
+	struct stack stack = { .known = true };
+	struct oid composed = scene_compose(&scene, "b");
+	bool changed;
+
+	cr_assert(oid_equal(&b->parent, &a->commit));
+	/* b brings a along; the chain on the newest base is its last patch. */
+	cr_expect(oid_equal(&composed, &b->commit));
+	expect_stack(&scene, &b->commit, "1.0 (a, b)");
+	expect_view(&scene, &b->commit, "f x 100644 0:0 @1600000000 'b'\n");
+	must_pass(stack_add(&list, &stack, "b", &changed, &err));
+	cr_expect(changed && stack.count == 2);
+	must_pass(stack_add(&list, &stack, "a", &changed, &err));
+	cr_expect_not(changed);
+	must_fail(-EBUSY, "'b' builds on 'a'", stack_remove(&list, &stack, "a", &changed, &err));
+	must_pass(stack_remove(&list, &stack, "b", &changed, &err));
+	must_pass(stack_remove(&list, &stack, "a", &changed, &err));
+	cr_expect_eq(stack.count, 0);
+	must_pass(stack_remove(&list, &stack, "a", &changed, &err));
+	cr_expect_not(changed);
+	must_fail(-ENOENT, "there are: a, b", stack_add(&list, &stack, "z", &changed, &err));
+}
+
+Test(stack, compose_refuses)
+{
+	scene_auto scene = chain();
+	cleanup_patch_list struct patch_list list = list_of(&scene);
+	struct stack stack = { .known = true, .count = 1 };
+	struct oid ret;
+
+	must_pass(repo_batch_begin(scene.bench.store->repo, &err));
+	stack.patches[0] = patch_find(&list, "b")->commit;
+	must_fail(-EINVAL, "'b' builds on 'a'", stack_compose(scene.bench.store, scene.component, &list, &stack, &ret, &err));
+	stack.patches[0] = scene.component->base;
+	must_fail(-ENOENT, "no patch of 'app'", stack_compose(scene.bench.store, scene.component, &list, &stack, &ret, &err));
+}
+
+Test(stack, chain_over_a_grown_base)
+{
+	scene_auto scene = chain();
+	struct oid composed;
+
+	scene_patch(&scene, "c", "echo -n c >y; " NEW "y");
+	composed = scene_compose(&scene, "b c");
+	expect_stack(&scene, &composed, "1.0 (a, b, c)");
+	expect_view(&scene, &composed, "f x 100644 0:0 @1600000000 'b'\nf y 100644 0:0 @2000 'c'\n");
+}
+
+/* ---- superseding ---- */
+
+Test(stack, superseding)
+{
+	scene_auto scene = three_patches();
+	static const char *const supersedes[] = { "a", "b", NULL };
+	struct patch_spec spec = { .message = "better", .label = "d", .supersedes = supersedes };
+	struct stack stack = { .known = true };
+	struct oid commit, both;
+	bool changed;
+
+	must_pass(scene_patch_spec(&scene, "echo -n d >x; echo -n d >y; " NEW "x y", &spec, &commit, &err));
+	cleanup_patch_list struct patch_list list = list_of(&scene);
+
+	must_pass(stack_add(&list, &stack, "a", &changed, &err));
+	must_pass(stack_add(&list, &stack, "c", &changed, &err));
+	must_pass(stack_add(&list, &stack, "d", &changed, &err));
+	cr_expect_eq(stack.count, 2);
+	cr_expect(oid_equal(&stack.patches[0], &patch_find(&list, "c")->commit));
+	cr_expect(oid_equal(&stack.patches[1], &commit));
+	must_fail(-EBUSY, "'d' supersedes 'a'", stack_add(&list, &stack, "a", &changed, &err));
+	/* Both in one stack are no conflict: the later lies over the earlier. */
+	stack.patches[0] = patch_find(&list, "a")->commit;
+	must_pass(repo_batch_begin(scene.bench.store->repo, &err));
+	must_pass(stack_compose(scene.bench.store, scene.component, &list, &stack, &both, &err));
+	expect_view(&scene, &both, "f x 100644 0:0 @2000 'd'\nf y 100644 0:0 @2000 'd'\n");
+}
+
+/* ---- conflicts ---- */
+
+Test(stack, conflicts)
+{
+	static const struct {
+		const char *first, *second;
+		const char *word; /* NULL: none */
+	} rows[] = {
+		{ "echo a >x", "echo b >y", NULL },
+		{ "echo a >x", "echo b >x", "'x'" },
+		{ "echo a >x", "echo a >x", "'x'" },
+		{ "echo a >x", "chmod 600 x", "'x'" },
+		{ "echo a >x", "rm x", "'x'" },
+		{ "rm -r d", "echo b >d/z", "'d/z'" },
+		{ "rm -r d", "echo b >d/new", "'d/new'" },
+		{ "rm d/z", "echo b >d/keep", NULL },
+		{ "rm -r d; echo a >d", "echo b >d/new", "'d/new'" },
+		{ "echo a >n", "mkdir n; echo b >n/x", "'n'" },
+		{ "mkfifo n", "mkdir n; echo b >n/x", "'n'" },
+		{ "mkdir n; echo a >n/a", "mkdir n; echo b >n/b", NULL },
+		{ "mkdir n; touch -d @5 n; echo a >n/a", "mkdir n; touch -d @6 n; echo b >n/b", NULL },
+		{ "mkdir n; echo a >n/a", "mkdir n; chmod 700 n; echo b >n/b", "'n'" },
+		{ "mkdir n; echo a >n/a", "mkdir n; echo b >n/a", "'n/a'" },
+		{ "chmod 700 d", "echo b >d/new", NULL },
+		{ "for i in $(seq 20); do echo >n$i; done", "for i in $(seq 20); do echo >n$i; done", "and 10 more" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		scene_auto scene = scene_make("mkdir d; echo 1 >x; echo 1 >y; echo 1 >d/z; echo 1 >d/keep");
+		struct error why = ERROR_INIT;
+		struct oid commit;
+		int r;
+
+		scene_patch(&scene, "first", rows[i].first);
+		scene_patch(&scene, "second", rows[i].second);
+		r = scene_compose_try(&scene, "first second", &commit, &why);
+		cr_expect_eq(r, rows[i].word ? -EEXIST : 0, "%s | %s: %d: %s", rows[i].first, rows[i].second, r,
+			why.message);
+		if (!rows[i].word)
+			continue;
+		cr_expect(strstr(why.message, rows[i].word) && strstr(why.message, "'first', 'second'"),
+			"%s | %s: %s", rows[i].first, rows[i].second, why.message);
+		r = scene_compose_try(&scene, "second first", &commit, NULL);
+		cr_expect_eq(r, -EEXIST, "%s | %s in the other order: %d", rows[i].first, rows[i].second, r);
+	}
+}
+
+/* ---- reading back ---- */
+
+Test(stack, reading_back)
+{
+	scene_auto scene = three_patches();
+	struct oid abc = scene_compose(&scene, "a b c"), ba = scene_compose(&scene, "b a");
+	struct oid a = scene_compose(&scene, "a"), c = scene_compose(&scene, "c"), other;
+	char wanted[64], hex[OID_HEX_LENGTH + 1];
+
+	expect_stack(&scene, &scene.component->base, "1.0");
+	expect_stack(&scene, &abc, "1.0 (a, b, c)");
+	expect_stack(&scene, &ba, "1.0 (b, a)");
+	expect_stack(&scene, &a, "1.0 (a)");
+	expect_stack(&scene, &c, "1.0 (c)");
+	/* Somebody's own commit; and a composition of which a patch is gone. */
+	other = scene_commit(&scene, "refs/veneer/app/base", "echo f >f");
+	oid_to_hex(&other, hex);
+	snprintf(wanted, sizeof wanted, "1.0 (commit %.7s)", hex);
+	expect_stack(&scene, &other, wanted);
+	bench_run(&scene.bench, "git -C store/git update-ref -d refs/veneer/app/patches/b");
+	oid_to_hex(&abc, hex);
+	snprintf(wanted, sizeof wanted, "1.0 (commit %.7s)", hex);
+	expect_stack(&scene, &abc, wanted);
+}
+
+Test(stack, unknown_is_not_edited)
+{
+	scene_auto scene = three_patches();
+	cleanup_patch_list struct patch_list list = list_of(&scene);
+	struct stack stack = { .known = false };
+	bool changed;
+
+	must_fail(-EINVAL, "revert --all", stack_add(&list, &stack, "a", &changed, &err));
+	must_fail(-EINVAL, "revert --all", stack_remove(&list, &stack, "a", &changed, &err));
+}
