@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/overlay_internal.h"
 #include "store/base/cleanup.h"
 #include "store/base/hash.h"
 #include "store/base/path.h"
@@ -32,7 +33,8 @@ struct snapshot {
 	uint64_t id;
 	const struct view *view; /* compared, never followed: with the generation it names the state */
 	unsigned generation;
-	struct timespec changed; /* ctime of the base directory */
+	dev_t device;		 /* of the base directory */
+	struct timespec changed; /* its ctime */
 	struct item *items;
 	size_t count, alloc;
 	struct strbuf names;
@@ -170,6 +172,7 @@ static int list_base(struct snapshot *snapshot, struct overlay_guard *guard, con
 		for (ssize_t at = 0; at < n;) {
 			const struct dirent64 *entry = (const struct dirent64 *)(buffer + at);
 			uint32_t index = VIEW_NONE;
+			ino_t inode;
 			int r;
 
 			at += entry->d_reclen;
@@ -180,7 +183,8 @@ static int list_base(struct snapshot *snapshot, struct overlay_guard *guard, con
 					strlen(entry->d_name));
 			if (index != VIEW_NONE)
 				continue; /* list_view() says what is there */
-			r = snapshot_add(snapshot, entry->d_name, entry->d_ino, DTTOIF(entry->d_type));
+			inode = overlay_base_inode(guard->overlay, snapshot->device, entry->d_ino);
+			r = snapshot_add(snapshot, entry->d_name, inode, DTTOIF(entry->d_type));
 			if (r < 0)
 				return r;
 		}
@@ -238,7 +242,8 @@ static int snapshot_make(struct overlay_guard *guard, uint64_t id, const struct 
 		r = list_view(snapshot, guard, place, base_fd);
 	if (r < 0)
 		return r;
-	qsort_r(snapshot->items, snapshot->count, sizeof *snapshot->items, compare_items, snapshot->names.buf);
+	if (snapshot->count)
+		qsort_r(snapshot->items, snapshot->count, sizeof *snapshot->items, compare_items, snapshot->names.buf);
 	*ret = TAKE_PTR(snapshot);
 	return 0;
 }
@@ -296,8 +301,10 @@ int readdir_list(struct readdir_cache *cache, struct overlay_guard *guard, uint6
 		return r;
 	if (place.gone)
 		fdref_release(&directory);
-	if (directory.fd >= 0 && fstatat(directory.fd, "", &st, AT_EMPTY_PATH) == 0)
+	if (directory.fd >= 0 && fstatat(directory.fd, "", &st, AT_EMPTY_PATH) == 0) {
 		like.changed = st.st_ctim;
+		like.device = st.st_dev;
+	}
 	/* A reading that begins sees the directory as it is now, whatever the clock's grain. */
 	if (offset > 0)
 		snapshot = cache_find(cache, &like);
