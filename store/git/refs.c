@@ -18,7 +18,6 @@
 #define REF_LOCK_RETRY_MS 20
 #define REF_LOCK_STALE_SECONDS 5
 
-DEFINE_CLEANUP(git_transaction_free, git_transaction *);
 DEFINE_CLEANUP(git_signature_free, git_signature *);
 DEFINE_CLEANUP(git_reference_iterator_free, git_reference_iterator *);
 

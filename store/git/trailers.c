@@ -101,17 +101,16 @@ static const char *trailers_find(const char *message, const char **ret_end)
 {
 	const char *at = message, *end = message, *paragraph = NULL;
 	const char *text_end = message + strlen(message);
-	bool blank_before = false, in_title = true;
+	bool blank_before = false;
 	struct line line;
 
 	while (line_next(&at, text_end, &line)) {
 		if (line_blank(&line)) {
 			blank_before = true;
-			in_title = false;
 			continue;
 		}
 		if (blank_before)
-			paragraph = in_title ? NULL : line.text;
+			paragraph = line.text; /* so never the first one */
 		blank_before = false;
 		end = at;
 	}
