@@ -185,7 +185,6 @@ fs_cleanup() {
 		echo "something is still mounted below '$SCRATCH': left as it is" >&2
 		status=1
 	else
-		chattr -R -i "$SCRATCH" 2>/dev/null
 		rm -rf --one-file-system "$SCRATCH"
 	fi
 	exit "$status"
