@@ -2,6 +2,7 @@
 #include "fs/fdcache.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -258,15 +259,42 @@ int fdcache_pin(struct fdcache *cache, uint64_t id, int fd)
 	return 0;
 }
 
+/* The index of a pin of ID; PIN_COUNT: none. */
+static size_t pin_find(const struct fdcache *cache, uint64_t id)
+{
+	size_t i = 0;
+
+	while (i < cache->pin_count && cache->pins[i].id != id)
+		i++;
+	return i;
+}
+
+static void pin_close(struct fdcache *cache, size_t i)
+{
+	close(cache->pins[i].fd);
+	cache->open--;
+	cache->pins[i] = cache->pins[--cache->pin_count];
+}
+
+void fdcache_unpin(struct fdcache *cache, uint64_t id)
+{
+	SCOPED_LOCK(&cache->lock);
+	size_t i = pin_find(cache, id);
+
+	if (i < cache->pin_count)
+		pin_close(cache, i);
+}
+
 int fdcache_pinned(struct fdcache *cache, uint64_t id)
 {
 	SCOPED_LOCK(&cache->lock);
+	size_t i = pin_find(cache, id);
+	int fd;
 
-	for (size_t i = 0; i < cache->pin_count; i++) {
-		if (cache->pins[i].id == id)
-			return cache->pins[i].fd;
-	}
-	return -EBADF;
+	if (i == cache->pin_count)
+		return -EBADF;
+	fd = fcntl(cache->pins[i].fd, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
 }
 
 void fdcache_forget(struct fdcache *cache, uint64_t id)
@@ -282,14 +310,8 @@ void fdcache_forget(struct fdcache *cache, uint64_t id)
 		if (!cache->entries[i].users)
 			entry_free(cache, i);
 	}
-	for (size_t i = 0; i < cache->pin_count; i++) {
-		if (cache->pins[i].id == id) {
-			close(cache->pins[i].fd);
-			cache->open--;
-			cache->pins[i] = cache->pins[--cache->pin_count];
-			break;
-		}
-	}
+	for (size_t i; (i = pin_find(cache, id)) < cache->pin_count;)
+		pin_close(cache, i);
 }
 
 size_t fdcache_open_count(struct fdcache *cache)

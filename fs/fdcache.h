@@ -8,7 +8,7 @@
  *
  * An fd that was got is counted until fdcache_put(), and is never closed meanwhile. Pinned fds (of
  * files whose last name is gone) stay until their node is forgotten.
- * Threads: any; one lock, held for no system call but close(2).
+ * Threads: any; one lock, held for no system call but close(2) and the duplication of a pinned fd.
  */
 
 #include <errno.h>
@@ -41,9 +41,14 @@ void fdcache_add(struct fdcache *cache, uint64_t id, enum fd_kind kind, int fd, 
 void fdref_release(struct fdref *ref);
 #define cleanup_fdref __attribute__((cleanup(fdref_release)))
 
-/* Keep FD (handed over; O_PATH) for node ID until fdcache_forget(). 0 or -ENOMEM (FD is closed). */
+/*
+ * Keep FD (handed over; O_PATH) for node ID until fdcache_unpin() or fdcache_forget(). 0 or -ENOMEM (FD is closed).
+ * Several for one node are counted: they are of the same file.
+ */
 int fdcache_pin(struct fdcache *cache, uint64_t id, int fd);
-/* The pinned fd of ID, borrowed; -EBADF: none. */
+/* Close one of them. */
+void fdcache_unpin(struct fdcache *cache, uint64_t id);
+/* A duplicate of a pinned fd of ID, the caller's to close; -EBADF: none is pinned; or -EMFILE. */
 int fdcache_pinned(struct fdcache *cache, uint64_t id);
 /* Everything of ID goes (once it is not in use). */
 void fdcache_forget(struct fdcache *cache, uint64_t id);

@@ -471,13 +471,24 @@ int node_move(struct node_table *table, const struct node_key *key, uint64_t par
 	return parent ? node_rename_locked(table, node, parent, name) : -ESTALE;
 }
 
-void node_set_pinned(struct node_table *table, uint64_t id)
+bool node_is_named(struct node_table *table, uint64_t id, uint64_t parent_id, const char *name)
+{
+	SCOPED_LOCK(&table->lock);
+	struct node *node = node_by_id(table, id), *parent = node_by_id(table, parent_id);
+
+	return node && parent && id != NODE_ROOT && node->parent == slot_of(table, parent) &&
+		strcmp(arena_at(table->names, node->name), name) == 0;
+}
+
+bool node_set_pinned(struct node_table *table, uint64_t id)
 {
 	SCOPED_LOCK(&table->lock);
 	struct node *node = node_by_id(table, id);
+	bool was = !node || node->flags & NODE_PINNED;
 
 	if (node)
 		node->flags |= NODE_PINNED;
+	return was;
 }
 
 int node_backing_use(struct node_table *table, uint64_t id, int32_t *ret_backing)

@@ -80,8 +80,10 @@ int node_path(struct node_table *table, uint64_t id, struct strbuf *sb);
 
 /* The node of KEY is now called NAME in PARENT (rename through the mount). */
 int node_move(struct node_table *table, const struct node_key *key, uint64_t parent, const char *name);
-/* Its last path is about to go: an fd is kept for it (fdcache_pin). */
-void node_set_pinned(struct node_table *table, uint64_t id);
+/* Is NAME in PARENT the path that the node is known by? */
+bool node_is_named(struct node_table *table, uint64_t id, uint64_t parent, const char *name);
+/* Its path has gone: an fd is kept for it (fdcache_pin). Was that so already? (Of unknown ids: yes.) */
+bool node_set_pinned(struct node_table *table, uint64_t id);
 
 /*
  * Passthrough: backing ids, one a node, kept while it is open. node_backing_use() counts an opening and

@@ -97,7 +97,8 @@ static int open_flags_of(enum fd_kind kind)
 
 int overlay_open_lower(struct overlay *overlay, const struct node_info *info, enum fd_kind kind)
 {
-	int flags = open_flags_of(kind), fd = -ESTALE, pinned;
+	int flags = open_flags_of(kind), fd = -ESTALE;
+	cleanup_close int pinned = -EBADF;
 
 	if (!info->pinned)
 		fd = open_by_path(overlay, info, flags);
@@ -106,11 +107,8 @@ int overlay_open_lower(struct overlay *overlay, const struct node_info *info, en
 	/* Its name is gone, maybe since just now: then an fd was put aside before. */
 	pinned = fdcache_pinned(overlay->fds, info->id);
 	if (pinned < 0)
-		return -ESTALE;
-	if (kind != FD_PATH)
-		return reopen(pinned, flags);
-	fd = fcntl(pinned, F_DUPFD_CLOEXEC, 0);
-	return fd < 0 ? -errno : fd;
+		return pinned == -EBADF ? -ESTALE : pinned;
+	return kind == FD_PATH ? TAKE_FD(pinned) : reopen(pinned, flags);
 }
 
 int overlay_open_lower_cached(struct overlay *overlay, const struct node_info *info, enum fd_kind kind,

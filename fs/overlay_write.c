@@ -142,8 +142,26 @@ int overlay_link(struct overlay_guard *guard, uint64_t id, uint64_t parent, cons
 	return target_lookup(guard, parent, &target, ret);
 }
 
-/* The kernel may know the file whose name is about to go: keep an fd, for afterwards no path leads to it. */
-static int pin_victim(struct overlay *overlay, int directory, const char *name, uint64_t *ret_pinned)
+/*
+ * The kernel may know a file by the name that is about to go: then an fd is put aside, for afterwards no path
+ * leads to it. Where the name does not go after all, neither is the fd kept.
+ */
+struct victim {
+	struct overlay *overlay;
+	uint64_t id; /* 0: nothing was put aside */
+};
+#define VICTIM_INIT { NULL, 0 }
+
+static void victim_release(struct victim *victim)
+{
+	if (victim->id)
+		fdcache_unpin(victim->overlay->fds, victim->id);
+}
+#define cleanup_victim __attribute__((cleanup(victim_release)))
+
+/* NAME in the base directory DIRECTORY of node PARENT; not where it is the file of key EXCEPT (may be NULL). */
+static int victim_pin(struct overlay *overlay, int directory, uint64_t parent, const char *name,
+	const struct node_key *except, struct victim *ret)
 {
 	cleanup_close int fd = path_open(directory, name, O_PATH, 0);
 	struct node_key key;
@@ -151,38 +169,43 @@ static int pin_victim(struct overlay *overlay, int directory, const char *name, 
 	uint64_t id;
 	int r;
 
-	*ret_pinned = 0;
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd;
 	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
 		return -errno;
 	key = node_key_of_base(st.st_dev, st.st_ino);
+	if (except && except->high == key.high && except->low == key.low)
+		return 0;
+	/* A hard link that is known by another name keeps its path. */
 	id = node_find(overlay->nodes, &key);
-	if (!id || fdcache_pinned(overlay->fds, id) >= 0)
+	if (!id || !node_is_named(overlay->nodes, id, parent, name))
 		return 0;
 	r = fdcache_pin(overlay->fds, id, TAKE_FD(fd));
-	if (r < 0)
-		return r;
-	*ret_pinned = id;
-	return 0;
+	if (r == 0)
+		*ret = (struct victim){ overlay, id };
+	return r;
+}
+
+/* The name has gone. One fd for each node is enough: one that had others before has its own already. */
+static void victim_gone(struct victim *victim)
+{
+	if (victim->id && !node_set_pinned(victim->overlay->nodes, victim->id))
+		victim->id = 0;
 }
 
 int overlay_remove(struct overlay_guard *guard, uint64_t parent, const char *name, bool directory)
 {
 	cleanup_target struct target target = TARGET_INIT;
-	struct overlay *overlay = guard->overlay;
-	uint64_t pinned = 0;
+	cleanup_victim struct victim victim = VICTIM_INIT;
 	int r = target_open(guard, parent, name, &target);
 
-	if (r < 0)
-		return r;
-	r = pin_victim(overlay, target.directory.fd, name, &pinned);
+	if (r == 0)
+		r = victim_pin(guard->overlay, target.directory.fd, parent, name, NULL, &victim);
 	if (r < 0)
 		return r;
 	if (unlinkat(target.directory.fd, name, directory ? AT_REMOVEDIR : 0) < 0)
 		return -errno;
-	if (pinned)
-		node_set_pinned(overlay->nodes, pinned);
+	victim_gone(&victim);
 	return 0;
 }
 
@@ -202,8 +225,8 @@ int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *nam
 	cleanup_target struct target from = TARGET_INIT;
 	cleanup_target struct target to = TARGET_INIT;
 	struct overlay *overlay = guard->overlay;
+	cleanup_victim struct victim victim = VICTIM_INIT;
 	struct node_key from_key, to_key;
-	uint64_t pinned = 0;
 	int r;
 
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
@@ -216,14 +239,14 @@ int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *nam
 	if (r == 0 && flags & RENAME_EXCHANGE)
 		r = key_at(to.directory.fd, new_name, &to_key);
 	if (r == 0 && !flags)
-		r = pin_victim(overlay, to.directory.fd, new_name, &pinned);
+		r = victim_pin(overlay, to.directory.fd, new_parent, new_name, &from_key, &victim);
 	if (r < 0)
 		return r;
 	atomic_fetch_add(&overlay->renames_begun, 1);
 	if (renameat2(from.directory.fd, name, to.directory.fd, new_name, flags) < 0)
 		r = -errno;
-	if (r == 0 && pinned)
-		node_set_pinned(overlay->nodes, pinned);
+	if (r == 0)
+		victim_gone(&victim);
 	if (r == 0)
 		node_move(overlay->nodes, &from_key, new_parent, new_name);
 	if (r == 0 && flags & RENAME_EXCHANGE)

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include "fs/fdcache.h"
 #include "store/base/cleanup.h"
@@ -199,6 +200,22 @@ Test(fdcache, forgotten_entries_are_used_again)
 	cr_assert_eq(open_descriptors(), before);
 }
 
+/* Do both lead to the same open file? */
+static bool is_duplicate(int a, int b)
+{
+	struct stat left, right;
+
+	return a != b && fstat(a, &left) == 0 && fstat(b, &right) == 0 && left.st_ino == right.st_ino;
+}
+
+static int new_file(void)
+{
+	int fd = memfd_create("pin", MFD_CLOEXEC);
+
+	cr_assert_geq(fd, 0);
+	return fd;
+}
+
 Test(fdcache, pins)
 {
 	enum { PINS = 50 };
@@ -208,25 +225,58 @@ Test(fdcache, pins)
 
 	cr_assert_eq(fdcache_pinned(cache, 0), -EBADF);
 	for (uint64_t id = 0; id < PINS; id++) {
-		fds[id] = new_fd();
+		fds[id] = new_file();
 		cr_assert_eq(fdcache_pin(cache, id, fds[id]), 0);
 	}
 	for (uint64_t id = 0; id < 100; id++)
 		add(cache, 1000 + id, FD_READ);
 	cr_assert_eq(fdcache_open_count(cache), PINS + 2);
-	for (uint64_t id = 0; id < PINS; id++)
-		cr_assert_eq(fdcache_pinned(cache, id), fds[id]);
+	for (uint64_t id = 0; id < PINS; id++) {
+		cleanup_close int duplicate = fdcache_pinned(cache, id);
+
+		cr_assert(is_duplicate(duplicate, fds[id]), "pin %lu", (unsigned long)id);
+	}
 	cr_assert_not(has(cache, 7, FD_PATH), "a pin is no cached fd");
 	for (uint64_t id = 0; id < PINS; id += 2)
 		fdcache_forget(cache, id);
 	for (uint64_t id = 0; id < PINS; id++) {
-		cr_assert_eq(fdcache_pinned(cache, id), id % 2 ? fds[id] : -EBADF);
+		cleanup_close int duplicate = fdcache_pinned(cache, id);
+
+		cr_assert_eq(duplicate >= 0, id % 2);
 		cr_assert_eq(is_open(fds[id]), id % 2);
 	}
 	cr_assert_eq(fdcache_open_count(cache), PINS / 2 + 2);
 	for (uint64_t id = 1; id < PINS; id += 2)
 		fdcache_forget(cache, id);
 	cr_assert_eq(open_descriptors(), before + 2);
+}
+
+Test(fdcache, pins_of_one_node_are_counted)
+{
+	cache_auto *cache = fdcache_new(2);
+	size_t before = open_descriptors();
+	int duplicate;
+
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(fdcache_pin(cache, 5, new_file()), 0);
+	cr_assert_eq(fdcache_pin(cache, 6, new_file()), 0);
+	fdcache_unpin(cache, 5);
+	fdcache_unpin(cache, 7);
+	cr_assert_eq(fdcache_open_count(cache), 3);
+	fdcache_unpin(cache, 5);
+	duplicate = fdcache_pinned(cache, 5);
+	cr_assert_geq(duplicate, 0);
+	fdcache_unpin(cache, 5);
+	cr_assert(is_open(duplicate), "the caller's own");
+	close(duplicate);
+	cr_assert_eq(fdcache_pinned(cache, 5), -EBADF);
+	fdcache_unpin(cache, 5);
+	cr_assert_eq(fdcache_open_count(cache), 1);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(fdcache_pin(cache, 6, new_file()), 0);
+	fdcache_forget(cache, 6);
+	cr_assert_eq(fdcache_open_count(cache), 0);
+	cr_assert_eq(open_descriptors(), before);
 }
 
 Test(fdcache, the_end_closes_all)

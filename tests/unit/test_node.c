@@ -263,6 +263,22 @@ Test(node, a_move_frees_parents_that_lived_for_it)
 	cr_assert_eq(node_count(table), 2);
 }
 
+Test(node, known_by_its_last_name)
+{
+	table_auto *table = table_make();
+	uint64_t dir = look(table, NODE_ROOT, "dir", 10, S_IFDIR), file = look(table, NODE_ROOT, "one", 20, S_IFREG);
+
+	cr_assert(node_is_named(table, file, NODE_ROOT, "one"));
+	look(table, dir, "two", 20, S_IFREG);
+	cr_assert(node_is_named(table, file, dir, "two"));
+	cr_assert_not(node_is_named(table, file, NODE_ROOT, "one"));
+	cr_assert_not(node_is_named(table, file, NODE_ROOT, "two"));
+	cr_assert_not(node_is_named(table, file, dir, "tw"));
+	cr_assert_not(node_is_named(table, NODE_ROOT, NODE_ROOT, ""));
+	cr_assert_not(node_is_named(table, 12345, dir, "two"));
+	cr_assert_not(node_is_named(table, file, 12345, "two"));
+}
+
 /* ---- what a node is bound to ---- */
 
 Test(node, another_type_is_another_node)
@@ -422,8 +438,9 @@ Test(node, pinned)
 
 	cr_assert_eq(node_get(table, id, &info), 0);
 	cr_assert_not(info.pinned);
-	node_set_pinned(table, id);
-	node_set_pinned(table, 12345);
+	cr_assert_not(node_set_pinned(table, id), "it was not before");
+	cr_assert(node_set_pinned(table, id));
+	cr_assert(node_set_pinned(table, 12345));
 	cr_assert_eq(node_get(table, id, &info), 0);
 	cr_assert(info.pinned);
 }
