@@ -76,12 +76,17 @@ lib_build() {
 		die "building preset '$preset' failed"
 }
 
-# lib_deb_versions PACKAGE: two different versions that apt can download, "OLD NEW": the lowest and the highest
-# that it knows. Status 1 where there are no two.
+# lib_deb_versions PACKAGE: "OLD NEW", two different versions that apt can download: that of the stable release and that of its
+# security updates; where apt knows no such pair, the lowest and the highest. Status 1 where there are no two.
 lib_deb_versions() {
-	local package=$1 version old='' new=''
 	command -v apt-cache >/dev/null || return 1
-	for version in $(apt-cache madison "$package" 2>/dev/null | awk -F'[| ]+' '/Packages$/ { print $3 }'); do
+	apt-cache madison "$1" 2>/dev/null | awk -F' *[|] *' '
+		$3 ~ / [a-z]+\/main .*Packages/ && !stable { stable = $2 }
+		$3 ~ /-security\/main .*Packages/ && !security { security = $2 }
+		END { if (stable && security && stable != security) print stable, security }
+	' | grep . && return 0
+	local version old='' new=''
+	for version in $(apt-cache madison "$1" 2>/dev/null | awk -F'[| ]+' '/Packages$/ { print $3 }'); do
 		if [ -z "$old" ] || dpkg --compare-versions "$version" lt "$old"; then old=$version; fi
 		if [ -z "$new" ] || dpkg --compare-versions "$version" gt "$new"; then new=$version; fi
 	done
