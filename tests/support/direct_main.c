@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 extern struct criterion_test *__start_cr_tst[], *__stop_cr_tst[];
-extern struct criterion_suite *__start_cr_sts[], *__stop_cr_sts[];
+/* Absent from a program without suites. */
+extern struct criterion_suite *__start_cr_sts[] __attribute__((weak)), *__stop_cr_sts[] __attribute__((weak));
 static const struct criterion_test *current;
 
 static const struct criterion_suite *suite_of(const struct criterion_test *test)
