@@ -45,7 +45,7 @@ fs_main() {
 	for name in $names; do
 		printf -- '--- %s\n' "$name"
 		local begin=$SECONDS
-		timeout -k 20 "${VENEER_CASE_SECONDS:-400}" bash "$script" --case "$name"
+		timeout -k 20 "${VENEER_CASE_SECONDS:-450}" bash "$script" --case "$name"
 		status=$?
 		case $status in
 		0) passed=$((passed + 1)); echo "PASS $name ($((SECONDS - begin)) s)" ;;
@@ -208,7 +208,7 @@ fs_evidence() {
 		grep " $SCRATCH/" /proc/self/mountinfo
 		if [ -s "$FS_LOG" ]; then
 			echo "--- daemon log, its end ---"
-			tail -n 60 "$FS_LOG"
+			tail -n 25 "$FS_LOG"
 		fi
 	} >&2
 	fs_reports
