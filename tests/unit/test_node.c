@@ -514,6 +514,13 @@ static void fill_directory(struct node_table *table, uint64_t *ids, size_t count
 	}
 }
 
+/* ThreadSanitizer keeps four bytes for each, and gives none of them back. */
+#ifdef __SANITIZE_THREAD__
+#define SHADOW 5u
+#else
+#define SHADOW 1u
+#endif
+
 Test(node, many)
 {
 	enum { COUNT = 200000 };
@@ -532,13 +539,13 @@ Test(node, many)
 		cr_assert_eq(node_find(table, &key), ids[i], "number %zu", i);
 	}
 	/* 64 bytes a node, a name, a bucket: well below the 64 MiB that the daemon may take. */
-	cr_assert_lt(full - before, COUNT * 160u, "%zu bytes a node", (full - before) / COUNT);
+	cr_assert_lt(full - before, COUNT * 160u * SHADOW, "%zu bytes a node", (full - before) / COUNT);
 	/* In no order of theirs. */
 	for (size_t i = 0; i < COUNT; i++)
 		node_forget(table, ids[i * 7919 % COUNT], 1);
 	after = resident_bytes();
 	cr_assert_eq(node_count(table), 1);
-	cr_assert_lt(after + (full - before) * 3 / 4, full, "%zu bytes before, %zu full, %zu after", before, full, after);
+	cr_assert_lt(after + (full - before) / SHADOW * 3 / 4, full, "%zu bytes before, %zu full, %zu after", before, full, after);
 	/* And once more: from below. */
 	fill_directory(table, ids, COUNT);
 	cr_assert_lt(resident_bytes(), full + (4u << 20));
