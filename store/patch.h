@@ -57,7 +57,8 @@ struct patch_spec {
  * touched paths, the patch commit, then in one transaction the refs patches/LABEL, base, and active
  * (recomposed over the grown base: it serves the same). Changes equal to the base are dropped; -ENODATA:
  * nothing is left. BASEFD is the component's own directory, beneath any mount. In a batch (the one in
- * which SET's blobs were written), which is committed here, before the refs move. Store locked.
+ * which SET's blobs were written), which is committed here, before the refs move; after a failure
+ * the caller aborts it. Where active moves, the journal has an entry "recomposed". Store locked.
  * -EEXIST: the label is taken.
  */
 int patch_create(struct store *store, struct component *component, int basefd,

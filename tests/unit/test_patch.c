@@ -184,6 +184,46 @@ Test(patch, nothing_to_do)
 	cr_expect_eq(view_count(view), 4, "the root, x, l and p, not d");
 }
 
+/* What is put beneath a directory that the same set deletes is there again, though it equals the base. */
+Test(patch, put_beneath_a_deletion)
+{
+	scene_auto scene = scene_make("mkdir d; echo -n 1 >d/x; echo -n 1 >d/y; " OLD "d/x d/y");
+	struct patch_spec spec = { .message = "x" };
+	cleanup_changeset struct changeset set = CHANGESET_INIT;
+	cleanup_free char *label = NULL;
+	struct change *change;
+	struct oid commit;
+
+	must_pass(repo_batch_begin(scene.bench.store->repo, &err));
+	must_pass(changeset_add(&set, "d", CHANGE_DELETE, &change, &err));
+	must_pass(changeset_add_from_disk(&set, scene.bench.store, scene.basefd, "d/y", &err));
+	must_pass(changeset_sort(&set, &err));
+	must_pass(patch_create(scene.bench.store, scene.component, scene.basefd, &set, &spec, &label, &commit, &err));
+	cleanup_view struct view *view = scene_view(&scene, &commit);
+
+	cr_expect_eq(view_at(view, view_lookup(view, "d"))->kind, VIEW_THROUGH);
+	cr_expect_eq(view_at(view, view_lookup(view, "d/x"))->kind, VIEW_DELETED);
+	cr_expect_neq(view_lookup(view, "d/y"), VIEW_NONE);
+	bench_run(&scene.bench, "git -C store/git cat-file -e refs/veneer/app/patches/a:d/y");
+}
+
+/* A directory of the base with other metadata goes on having the time that its entries give it. */
+Test(patch, directory_keeps_its_own_time)
+{
+	scene_auto scene = scene_make("mkdir d");
+	struct patch_spec spec = { .message = "x" };
+	cleanup_changeset struct changeset set = CHANGESET_INIT;
+	cleanup_free char *label = NULL;
+	struct oid commit;
+
+	must_pass(repo_batch_begin(scene.bench.store->repo, &err));
+	must_pass(changeset_add_from_disk(&set, scene.bench.store, scene.basefd, "d", &err));
+	set.changes[0].meta.mode = 0700;
+	set.changes[0].meta.mtime.tv_sec = 5;
+	must_pass(patch_create(scene.bench.store, scene.component, scene.basefd, &set, &spec, &label, &commit, &err));
+	expect_view(&scene, &commit, "d d 40700 0:0\n");
+}
+
 /* ---- trees ---- */
 
 /* The diff of base and patch names exactly what is patched, and its metadata. */

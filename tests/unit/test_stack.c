@@ -236,6 +236,19 @@ Test(stack, conflicts)
 	}
 }
 
+/* Refs moved by hand, without any metadata: a file where another patch has a directory. */
+Test(stack, conflicts_without_metadata)
+{
+	scene_auto scene = scene_make("echo 1 >x");
+	struct oid commit;
+
+	scene_commit(&scene, "refs/veneer/app/base", "echo f >n");
+	bench_run(&scene.bench, "git -C store/git update-ref refs/veneer/app/patches/file refs/heads/plain");
+	scene_commit(&scene, "refs/veneer/app/base", "mkdir n; echo f >n/x");
+	bench_run(&scene.bench, "git -C store/git update-ref refs/veneer/app/patches/tree refs/heads/plain");
+	must_fail(-EEXIST, "'n/x'", scene_compose_try(&scene, "file tree", &commit, &err));
+}
+
 /* ---- reading back ---- */
 
 Test(stack, reading_back)

@@ -103,6 +103,7 @@ Test(view, plain_git)
 		/* Without the metadata that says it is a directory, and with it. */
 		{ "git rm -qr dir .veneer/meta/dir", "- dir\n" },
 		{ "git rm -qr dir", "t dir\n- dir/in\n" },
+		{ "git rm -qr .veneer/meta/dir/.veneer; echo -n f >f", "t dir\nf f 100644 0:0 @1600000000 'f'\n" },
 		/* Metadata that says nothing of what is there. */
 		{ "mkdir -p .veneer/meta/no; echo 'mode 0644' >.veneer/meta/no/such; echo -n f >f", "f f 100644 0:0 @1600000000 'f'\n" },
 		{ "git rm -q .veneer/meta/tool; echo -n f >f", "f f 100644 0:0 @1600000000 'f'\n" },
@@ -181,11 +182,15 @@ Test(view, hostile, .timeout = 120)
 		{ "entry 100644 x $f; entry 100644 x $(echo g | put)", "two entries" },
 		/* Metadata. */
 		{ "entry 100644 .veneer $f", "'.veneer' is not a directory" },
-		{ "entry 40000 .veneer $(entry 100644 other $f | tree)", ".veneer/other" },
+		{ "entry 40000 .veneer $(entry 40000 other $(entry 100644 x $f | tree) | tree)", ".veneer/other" },
 		{ "entry 40000 .veneer $(entry 100644 meta $f | tree)", "only the directory 'meta'" },
 		{ "entry 40000 .veneer $(entry 40000 meta $(entry 100644 .. $f | tree) | tree)", "'..'" },
 		{ "entry 40000 .veneer $(entry 40000 meta $(entry 120000 l $f | tree) | tree)", "symlink" },
 		{ "entry 40000 .veneer $(entry 40000 meta $(entry 100644 m $missing | tree) | tree); entry 100644 m $f", "is missing" },
+		{ "m=$(echo 'type fifo' | put); m=$(entry 40000 x $(entry 100644 y $m | tree) | tree); "
+		  "entry 40000 .veneer $(entry 40000 meta $m | tree); entry 100644 x $f", "below it" },
+		{ "m=$( (entry 40000 a $(entry 100644 b $f | tree); entry 100644 a/b $f) | tree); "
+		  "entry 40000 .veneer $(entry 40000 meta $m | tree)", "'a/b'" },
 		{ "head -c 104857600 /dev/zero | meta file; entry 100644 file $f", "metadata blob" },
 		{ "head -c 1000 /dev/urandom | meta file; entry 100644 file $f", "metadata of 'file'" },
 		{ "echo 'mode 99' | meta file; entry 100644 file $f", "metadata of 'file'" },
