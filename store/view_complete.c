@@ -188,7 +188,7 @@ int view_complete(struct view *view, struct store *store, int basefd, struct err
 {
 	CLEANUP(complete_release)
 	struct complete complete = { .view = view, .store = store, .basefd = basefd, .path = STRBUF_INIT };
-	int r = 0;
+	int r;
 
 	complete.in_base = calloc(view->count, sizeof *complete.in_base);
 	complete.live = calloc(view->count, sizeof *complete.live);
@@ -200,8 +200,13 @@ int view_complete(struct view *view, struct store *store, int basefd, struct err
 		complete.live[i] |= kind != VIEW_DELETED && kind != VIEW_THROUGH;
 		complete.live[view->entries[i].parent] |= complete.live[i];
 	}
+	r = object_batch_begin(store, err);
 	/* Breadth-first: a parent is known before its children. */
 	for (uint32_t i = 0; r == 0 && i < view->count; i++)
 		r = complete_entry(&complete, i, err);
-	return r < 0 ? r : object_sync_all(store, err);
+	if (r < 0) {
+		object_batch_abort(store);
+		return r;
+	}
+	return object_sync_all(store, err);
 }
