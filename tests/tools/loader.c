@@ -15,7 +15,8 @@
  * A fingerprint is of the very bytes that were loaded: a security fix need not change what a library calls
  * itself. -1: one round. Else it goes on until SIGTERM (and leaves out count and fingerprint of the
  * zones: a walk over many files may see some before a switch and some after), then prints
- * "rounds N errors E". Exit 0 where E is 0.
+ * "rounds N errors E gone G". Exit 0 where E is 0; gone are files that a switch added or removed between the
+ * listing and the look.
  */
 
 #include <dlfcn.h>
@@ -41,7 +42,7 @@ static volatile sig_atomic_t stopped;
 /* nftw(3) passes no argument, so what a walk gathers is here. */
 static struct walk {
 	struct hash128_state *hash;
-	unsigned files;
+	unsigned files, gone;
 	bool failed;
 } walk;
 
@@ -60,8 +61,8 @@ __attribute__((format(printf, 1, 2))) static void complain(const char *format, .
 	fputc('\n', stderr);
 }
 
-/* Feeds a whole file into HASH. */
-static bool read_file(const char *path, struct hash128_state *hash)
+/* Feeds a whole file into HASH; 0 or a negative errno. */
+static int read_file(const char *path, struct hash128_state *hash)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	char buffer[65536];
@@ -69,9 +70,7 @@ static bool read_file(const char *path, struct hash128_state *hash)
 
 	while (fd >= 0 && (n = io_read(fd, buffer, sizeof buffer)) > 0)
 		hash128_update(hash, buffer, (size_t)n);
-	if (n < 0)
-		complain("loader: %s: %s", path, strerror((int)-n));
-	return n >= 0;
+	return (int)n;
 }
 
 static void add_fingerprint(char *line, size_t size, const struct hash128_state *hash)
@@ -119,7 +118,7 @@ static bool load_library(const char *directory, const struct library *library)
 		return false;
 	}
 	snprintf(line, sizeof line, "%s says %s", library->file, query(0));
-	if (!read_file(opened, hash))
+	if (read_file(opened, hash) < 0)
 		return false;
 	add_fingerprint(line, sizeof line, hash);
 	puts(line);
@@ -158,13 +157,21 @@ static bool round_library(const char *directory, const struct library *library, 
 
 static int visit(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
-	if (type == FTW_F) {
-		walk.failed |= !read_file(path, walk.hash);
-		walk.files++;
-	} else if (type == FTW_DNR || type == FTW_NS) {
-		complain("loader: %s: cannot be read", path);
+	int r = 0;
+
+	if (type == FTW_F)
+		r = read_file(path, walk.hash);
+	else if (type == FTW_DNR)
+		r = -EACCES;
+	else if (type == FTW_NS)
+		r = access(path, F_OK) < 0 ? -errno : -ENOENT;
+	if (r == -ENOENT) {
+		walk.gone++;
+	} else if (r < 0) {
+		complain("loader: %s: %s", path, strerror(-r));
 		walk.failed = true;
 	}
+	walk.files += type == FTW_F;
 	return 0;
 }
 
@@ -212,7 +219,7 @@ static void print_changed(char *before, const char *now)
 
 struct observer {
 	char libraries[ARRAY_SIZE(libraries)][LINE_MAX_BYTES], zones[LINE_MAX_BYTES]; /* last printed */
-	unsigned long rounds, errors;
+	unsigned long rounds, errors, gone;
 };
 
 static void observe_libraries(struct observer *observer, const char *directory)
@@ -241,6 +248,7 @@ static void observe_zones(struct observer *observer, const char *directory, bool
 		print_changed(observer->zones, line);
 	else
 		observer->errors++;
+	observer->gone += walk.gone;
 }
 
 int main(int argc, char **argv)
@@ -264,6 +272,7 @@ int main(int argc, char **argv)
 			observe_zones(&observer, argv[2], once);
 	}
 	if (!once)
-		printf("rounds %lu errors %lu\n", observer.rounds, observer.errors);
+		printf("rounds %lu errors %lu gone %lu\n", observer.rounds, observer.errors,
+			observer.gone);
 	return observer.errors ? 1 : 0;
 }
