@@ -86,7 +86,7 @@ lib_deb_versions() {
 		END { if (stable && security && stable != security) print stable, security }
 	' | grep . && return 0
 	local version old='' new=''
-	for version in $(apt-cache madison "$1" 2>/dev/null | awk -F'[| ]+' '/Packages$/ { print $3 }'); do
+	for version in $(apt-cache madison "$1" 2>/dev/null | awk -F'|' '/Packages$/ { gsub(/ /, "", $2); print $2 }'); do
 		if [ -z "$old" ] || dpkg --compare-versions "$version" lt "$old"; then old=$version; fi
 		if [ -z "$new" ] || dpkg --compare-versions "$version" gt "$new"; then new=$version; fi
 	done

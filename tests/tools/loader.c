@@ -254,7 +254,7 @@ static void observe_zones(struct observer *observer, const char *directory, bool
 int main(int argc, char **argv)
 {
 	static struct observer observer;
-	struct sigaction action = { .sa_handler = stop };
+	struct sigaction action = { .sa_handler = stop, .sa_flags = SA_RESTART };
 	bool once = argc == 4 && strcmp(argv[1], "-1") == 0;
 
 	if (argc != 3 && !once) {
