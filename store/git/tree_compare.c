@@ -112,12 +112,13 @@ static int walk_read(struct walk *walk, const struct oid *oid, struct tree **ret
 /* Enter the directory that walk->path names. */
 static int walk_push(struct walk *walk, const struct oid *a, const struct oid *b, struct error *err)
 {
+	const size_t depth_max = walk->trusted ? TREE_DEPTH_MAX : PATH_DEPTH_MAX;
 	struct frame *frame;
 	int rc;
 
-	if (!walk->trusted && walk->depth >= PATH_DEPTH_MAX) /* entries lie one deeper */
-		return error_set(err, -EBADMSG, "'%s': nested deeper than %d directories",
-			SHOW_DIRECTORY(walk), PATH_DEPTH_MAX);
+	if (walk->depth >= depth_max) /* entries lie one deeper */
+		return error_set(err, -EBADMSG, "'%s': nested deeper than %zu directories",
+			SHOW_DIRECTORY(walk), depth_max);
 	if (walk->depth == walk->alloc) {
 		size_t alloc = walk->alloc ? walk->alloc * 2 : 16;
 		struct frame *frames = reallocarray(walk->frames, alloc, sizeof *frames);
