@@ -80,8 +80,12 @@ static void command_run(const struct request *request, int output)
 		bench_fail(errno, "fork");
 	if (pid == 0)
 		command_exec(request, output);
-	if (waitpid(pid, &status, 0) < 0 || status != 0)
-		bench_fail(ECHILD, "'%s' failed", request->command[0]);
+	if (waitpid(pid, &status, 0) < 0)
+		bench_fail(errno, "%s", request->command[0]);
+	if (status != 0) {
+		fprintf(stderr, "'%s' failed: wait status 0x%x\n", request->command[0], (unsigned)status);
+		exit(1);
+	}
 }
 
 static uint64_t content_check(const char *path, const char *text)

@@ -1,0 +1,102 @@
+# shellcheck shell=bash
+# Taking samples: which rows are wanted, one measurement, its requests, what could not be measured, and the machine.
+
+ROUND=0
+
+# rows_select PATTERN,…: into WANTED, by name or by group.
+rows_select() {
+	local name group rest pattern patterns
+	declare -gA WANTED=()
+	IFS=, read -r -a patterns <<<"$1"
+	while IFS=$'\t' read -r name group rest; do
+		for pattern in "${patterns[@]}"; do
+			# shellcheck disable=SC2053 # a pattern on purpose
+			[[ $name == $pattern || $group == $pattern ]] && WANTED[$name]=1 WANTED[group:$group]=1
+		done
+	done <"$SCRATCH/rows"
+	[ ${#WANTED[@]} -gt 0 ] || die "--rows '$1': no such row; --list shows them"
+}
+
+wanted() { [ -n "${WANTED[$1]-}" ]; }
+
+# phase GROUP FUNCTION: where a row of the group is wanted.
+phase() {
+	wanted "group:$1" || return 0
+	section "$1"
+	"$2"
+}
+
+# rounds_run FUNCTION FIRST: FUNCTION once a round, from round FIRST on; samples of round 0 only warm, and do not count.
+rounds_run() {
+	local function=$1
+	for ((ROUND = $2; ROUND <= ROUNDS; ROUND++)); do
+		say "  $([ "$ROUND" -gt 0 ] && echo "round $ROUND of $ROUNDS" || echo 'warming')"
+		"$function"
+	done
+}
+
+# sample ROW SYSTEM VALUE
+sample() {
+	[ "$ROUND" -gt 0 ] && wanted "$1" || return 0
+	printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$SCRATCH/samples"
+}
+
+# skip ROW SYSTEM REASON: in the report instead of a figure.
+skip() {
+	wanted "$1" || return 0
+	say "  $1, $2: not measured: $3"
+	printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$SCRATCH/skips"
+}
+
+# number COMMAND…: into NUMBERS, the numbers that it prints.
+number() {
+	local line
+	NUMBERS=()
+	line=$(timeout -k 5 900 "$@" 2>"$SCRATCH/error" </dev/null) || {
+		[ -s "$SCRATCH/error" ] || echo "'$1' failed or took more than 900 seconds" >"$SCRATCH/error"
+		return 1
+	}
+	read -r -a NUMBERS <<<"$line"
+}
+
+# measure ROW SYSTEM TAG COMMAND…: one sample, and the requests that it cost where the daemon can tell.
+measure() {
+	local row=$1 system=$2 tag=$3 before='' after
+	shift 3
+	wanted "$row" || return 0
+	[[ $system != veneer-* || $ROUND = 0 ]] || before=$(system_requests "$system" "$tag")
+	if ! number "$@"; then
+		skip "$row" "$system" "$(head -n 1 "$SCRATCH/error")"
+		return 0
+	fi
+	sample "$row" "$system" "${NUMBERS[0]}"
+	[ -n "$before" ] || return 0
+	after=$(system_requests "$system" "$tag")
+	printf '%s\t%s\t%s\t%s\n' "$row" "$system" "$before" "$after" >>"$SCRATCH/requests"
+}
+
+machine_load() { printf 'load\t%s\n' "$(cut -d' ' -f1-3 /proc/loadavg)"; }
+
+machine_note() {
+	local busy
+	printf 'mode\t%s\n' "$mode"
+	printf 'rounds\t%s\n' "$ROUNDS"
+	printf 'started\t%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+	printf 'kernel\t%s\n' "$(uname -sr)"
+	printf 'distribution\t%s\n' "$(. /etc/os-release && echo "$PRETTY_NAME")"
+	printf 'processor\t%s\n' "$(awk -F': ' '/^model name/ { print $2; exit }' /proc/cpuinfo)"
+	printf 'processors\t%s\n' "$(nproc)"
+	printf 'hypervisor\t%s\n' "$(awk '/^flags/ { print / hypervisor/ ? "yes" : "no"; exit }' /proc/cpuinfo)"
+	printf 'memory_mib\t%s\n' "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
+	printf 'filesystem\t%s\n' "$(df --output=fstype "$SCRATCH" | tail -n 1)"
+	printf 'veneer\t%s\n' "$("$VENEER" version | head -n 1)"
+	printf 'commit\t%s\n' "$(git -C "$VENEER_SOURCE" describe --always --dirty 2>/dev/null || echo unknown)"
+	for package in fuse-overlayfs bindfs ostree git dpkg libfuse3-3; do
+		printf '%s\t%s\n' "$package" "$(dpkg-query -W -f '${Version}' "$package" 2>/dev/null || echo -)"
+	done
+	machine_load
+	busy=$(awk -v n="$(nproc)" '{ print ($1 > 0.5 * n) }' /proc/loadavg)
+	if [ "$busy" = 1 ]; then
+		say "this machine is busy (load $(cut -d' ' -f1 /proc/loadavg)): the figures will not say much" >&2
+	fi
+}
