@@ -98,7 +98,7 @@ static int make_view(struct switcher *switcher, const struct oid *commit, struct
 static int prepare_locked(struct switcher *switcher, const struct oid *commit, struct error *err)
 {
 	char hex[OID_HEX_LENGTH + 1];
-	struct view *view;
+	struct view *view = NULL;
 	int r;
 
 	if (switcher->prepared && oid_equal(view_commit(switcher->prepared), commit))
