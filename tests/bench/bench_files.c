@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * bench_files open|whole|missing LIST PASSES READERS: for each path in the file LIST (one a line, relative to the
- * current directory), PASSES times: open it, read 1 KiB, close it; or read all of it; or look for a name that is not there.
+ * bench_files open|whole|missing DIR LIST PASSES READERS: for each path in the file LIST (one a line, relative to
+ * DIR), PASSES times: open it, read 1 KiB, close it; or read all of it; or look for a name that is not there.
  * READERS processes do it at the same time. Prints nanoseconds a path, as one reader sees them.
  */
 
@@ -119,20 +119,22 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*operation)(const char *path);
 	} modes[] = { { "open", file_open }, { "whole", file_whole }, { "missing", file_missing } };
-	unsigned long passes = argc == 5 ? bench_number(argv[3]) : 0;
-	unsigned long readers = argc == 5 ? bench_number(argv[4]) : 0;
+	unsigned long passes = argc == 6 ? bench_number(argv[4]) : 0;
+	unsigned long readers = argc == 6 ? bench_number(argv[5]) : 0;
 	void (*operation)(const char *path) = NULL;
 	struct list list = { .text = STRBUF_INIT };
 	uint64_t ns;
 
-	for (size_t i = 0; argc == 5 && i < sizeof modes / sizeof *modes; i++)
+	for (size_t i = 0; argc == 6 && i < sizeof modes / sizeof *modes; i++)
 		if (strcmp(argv[1], modes[i].name) == 0)
 			operation = modes[i].operation;
 	if (!operation || passes == 0 || readers == 0 || readers > READERS_MAX) {
-		fprintf(stderr, "usage: bench_files open|whole|missing LIST PASSES READERS\n");
+		fprintf(stderr, "usage: bench_files open|whole|missing DIR LIST PASSES READERS\n");
 		return 2;
 	}
-	list_load(&list, argv[2]);
+	list_load(&list, argv[3]);
+	if (chdir(argv[2]) < 0)
+		bench_fail(errno, "%s", argv[2]);
 	if (readers == 1) {
 		ns = bench_now_ns();
 		list_run(&list, passes, operation);

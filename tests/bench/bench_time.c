@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * bench_time [--root DIR] [--count N] [--output FILE] [--then FILE TEXT] -- COMMAND [ARGUMENT]...
+ * bench_time [--root DIR | --directory DIR] [--count N] [--output FILE] [--then FILE TEXT] -- COMMAND [ARGUMENT]...
  *
  * Runs COMMAND (with an absolute path, or found in PATH) N times and prints nanoseconds a run, from before fork to after wait:
- * what a user waits for. --root: inside that system image. --output: its standard output goes there instead of to /dev/null.
+ * what a user waits for. --root: inside that system image. --directory: there. --output: its standard output goes there instead of to /dev/null.
  * --then: at once opens FILE afresh, reads it, requires that it begins with TEXT, and prints a second number, the time
  * of that: what the first reader after a switch waits for. A command that fails, or content that is not the
  * expected one, ends it with exit status 1.
@@ -17,6 +17,7 @@
 
 struct request {
 	const char *root;
+	const char *directory;
 	const char *output;
 	const char *then_file;
 	const char *then_text;
@@ -28,7 +29,8 @@ static bool request_parse(int argc, char **argv, struct request *request)
 {
 	static const struct option options[] = {
 		{ "root", required_argument, NULL, 'r' },   { "count", required_argument, NULL, 'c' },
-		{ "output", required_argument, NULL, 'o' }, { "then", required_argument, NULL, 't' }, { 0 },
+		{ "output", required_argument, NULL, 'o' }, { "then", required_argument, NULL, 't' },
+		{ "directory", required_argument, NULL, 'd' }, { 0 },
 	};
 	int option;
 
@@ -37,6 +39,9 @@ static bool request_parse(int argc, char **argv, struct request *request)
 		switch (option) {
 		case 'r':
 			request->root = optarg;
+			break;
+		case 'd':
+			request->directory = optarg;
 			break;
 		case 'c':
 			request->count = bench_number(optarg);
@@ -67,6 +72,8 @@ static void command_exec(const struct request *request, int output)
 		bench_fail(errno, "redirecting");
 	if (request->root && (chroot(request->root) < 0 || chdir("/") < 0))
 		bench_fail(errno, "%s", request->root);
+	if (request->directory && chdir(request->directory) < 0)
+		bench_fail(errno, "%s", request->directory);
 	execvp(request->command[0], request->command);
 	bench_fail(errno, "%s", request->command[0]);
 }
@@ -112,7 +119,7 @@ int main(int argc, char **argv)
 	uint64_t start;
 
 	if (!request_parse(argc, argv, &request)) {
-		fprintf(stderr, "usage: bench_time [--root DIR] [--count N] [--output FILE] [--then FILE TEXT] "
+		fprintf(stderr, "usage: bench_time [--root DIR | --directory DIR] [--count N] [--output FILE] [--then FILE TEXT] "
 				"-- COMMAND [ARGUMENT]...\n");
 		return 2;
 	}

@@ -22,7 +22,10 @@ def ratio_table($rows):
 		| "| \($row.title) | \(.system | system_title) | \($ratios | join(", ")) | \(.requests | requests_text | cell) |"] as $lines
 	| if $lines == [] then empty else "", "| row | | ratio | requests |", "|---|---|---|---|", $lines[] end;
 
-def verdict_text: if .verdict == "MISSED" then "**missed**" + (if $notes[0][.row] then ": \($notes[0][.row])" else "" end) else .verdict end;
+# Why a target is missed, and what was tried: notes.json has sentences for ROW, and for ROW/requests.
+def note: $notes[0][.row + (if has("requests") then "/requests" else "" end)];
+
+def verdict_text: if .verdict == "MISSED" then "**missed**" + (if note then ": \(note)" else "" end) else .verdict end;
 
 . as $run
 | "# Benchmarks",

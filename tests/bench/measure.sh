@@ -21,9 +21,11 @@ wanted() { [ -n "${WANTED[$1]-}" ]; }
 
 # phase GROUP FUNCTION: where a row of the group is wanted.
 phase() {
+	local start=$SECONDS
 	wanted "group:$1" || return 0
 	section "$1"
 	"$2"
+	say "  $((SECONDS - start)) seconds"
 }
 
 # rounds_run FUNCTION FIRST: FUNCTION once a round, from round FIRST on; samples of round 0 only warm, and do not count.
@@ -50,29 +52,35 @@ skip() {
 
 # number COMMAND…: into NUMBERS, the numbers that it prints.
 number() {
-	local line
 	NUMBERS=()
-	line=$(timeout -k 5 900 "$@" 2>"$SCRATCH/error" </dev/null) || {
+	timeout -k 5 900 "$@" >"$SCRATCH/numbers" 2>"$SCRATCH/error" </dev/null || {
 		[ -s "$SCRATCH/error" ] || echo "'$1' failed or took more than 900 seconds" >"$SCRATCH/error"
 		return 1
 	}
-	read -r -a NUMBERS <<<"$line"
+	read -r -a NUMBERS <"$SCRATCH/numbers"
 }
 
 # measure ROW SYSTEM TAG COMMAND…: one sample, and the requests that it cost where the daemon can tell.
 measure() {
-	local row=$1 system=$2 tag=$3 before='' after
+	local row=$1 system=$2 tag=$3 counted=''
 	shift 3
 	wanted "$row" || return 0
-	[[ $system != veneer-* || $ROUND = 0 ]] || before=$(system_requests "$system" "$tag")
+	if [[ $system == veneer-* && $ROUND != 0 ]]; then
+		counted=1
+		requests_note "$row" "$system" "$tag"
+	fi
 	if ! number "$@"; then
 		skip "$row" "$system" "$(head -n 1 "$SCRATCH/error")"
 		return 0
 	fi
 	sample "$row" "$system" "${NUMBERS[0]}"
-	[ -n "$before" ] || return 0
-	after=$(system_requests "$system" "$tag")
-	printf '%s\t%s\t%s\t%s\n' "$row" "$system" "$before" "$after" >>"$SCRATCH/requests"
+	[ -z "$counted" ] || requests_note "$row" "$system" "$tag"
+}
+
+# requests_note ROW SYSTEM TAG: the daemon's counters as they are now; the summary takes them in pairs, before and after.
+requests_note() {
+	printf '"%s"\n"%s"\n' "$1" "$2" >>"$SCRATCH/requests"
+	veneer status "$3-$2" --json --verbose >>"$SCRATCH/requests" 2>/dev/null || echo '[]' >>"$SCRATCH/requests"
 }
 
 machine_load() { printf 'load\t%s\n' "$(cut -d' ' -f1-3 /proc/loadavg)"; }

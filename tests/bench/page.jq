@@ -21,10 +21,13 @@ def row_table:
 	+ ([.skipped[] | "<tr><td>\(.system)</td><td class=\"text\" colspan=\"5\">not measured: \(.reason | escape)</td></tr>"] | join(""))
 	+ "</table></div>";
 
+# Why a target is missed, and what was tried: notes.json has sentences for ROW, and for ROW/requests.
+def note: $notes[0][.row + (if has("requests") then "/requests" else "" end)];
+
 def target_row($rows):
 	unit_of($rows; .row) as $unit
 	| "<tr><td>\(title_of($rows; .row) | escape)</td><td class=\"text\">\(.system_judged // .system)</td><td>\(target_limit($unit) | escape)</td><td>\(target_value($unit))</td><td class=\"text \(.verdict)\">\(.verdict)"
-	+ (if .verdict == "MISSED" and $notes[0][.row] then "<br>\($notes[0][.row] | escape)" else "" end) + "</td></tr>";
+	+ (if .verdict == "MISSED" and note then "<br>\(note | escape)" else "" end) + "</td></tr>";
 
 def machine_text:
 	"\(.machine.processors) processors (\(.machine.processor)\(if .machine.hypervisor == "yes" then ", a virtual machine" else "" end)), \(.machine.memory_mib) MiB of memory, \(.machine.filesystem), "

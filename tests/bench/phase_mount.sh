@@ -61,7 +61,8 @@ memory_round() {
 			skip "memory-find-$SIZE_MEMORY" "$system" "$(head -n 1 "$SCRATCH/error")"
 			continue
 		fi
-		step 300 find "$(place memory "$system")" -size +1000000k || :
+		place memory "$system"
+		step 300 find "$PLACE" -size +1000000k || :
 		sample "memory-find-$SIZE_MEMORY" "$system" "$(system_memory "$system" memory)"
 		memory_forget "$system"
 		system_umount "$system" memory || say "  $system: umount failed"

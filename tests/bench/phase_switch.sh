@@ -41,7 +41,7 @@ walk() { number "$TOOLS/bench_time" -- find "$1" -size +1000000k; }
 veneer_switch() {
 	local at=$SCRATCH/m/switch/$1 list=$SCRATCH/upper-$2-$1.list version=$3 row=$4 share
 	shift 4
-	number env -C "$at" "$TOOLS/bench_files" open "$list" 1 1 || return 0
+	number "$TOOLS/bench_files" open "$at" "$list" 1 1 || return 0
 	if ! number "$TOOLS/bench_time" --output "$SCRATCH/reply" --then "$at/$SWITCH_FILE" "version $version file 0" -- \
 		"$VENEER" --store "$STORE" --json "$@"; then
 		skip "$row" "$SWITCH_SYSTEM" "$(head -n 1 "$SCRATCH/error")"
@@ -129,6 +129,8 @@ ostree_round() {
 
 # ---- dpkg -i of a package with these files, in a root of its own ----
 
+DPKG=(dpkg --force-all --log=/dev/null)
+
 # dpkg_package VERSION PATHS TREE
 dpkg_package() {
 	local package=$SCRATCH/package
@@ -136,6 +138,7 @@ dpkg_package() {
 	printf 'Package: bench-n%s\nVersion: %s\nArchitecture: all\nMaintainer: Bench <bench@example.org>\nDescription: files\n' \
 		"$2" "$1" >"$package/DEBIAN/control"
 	cp -r "$3" "$package/opt/tree"
+	: >"$package/opt/bench-n$2" # its own: a package none of whose files is its own disappears
 	step 300 dpkg-deb --root-owner-group -b "$package" "$SCRATCH/n$2-$1.deb"
 	rm -rf "$package"
 }
@@ -151,18 +154,15 @@ dpkg_base() {
 	mkdir -p "$root/opt" "$root/var/lib/dpkg/info" "$root/var/lib/dpkg/updates"
 	: >"$root/var/lib/dpkg/status"
 	"$TOOLS/bench_tree" "$root/opt/tree" "$SIZE_SWITCH_BASE" --mean-bytes 200
+	for paths in "$@"; do # the old version is what is installed before
+		step 300 "${DPKG[@]}" "--root=$root" -i "$SCRATCH/n$paths-1.deb"
+	done
 }
-
-DPKG=(dpkg --force-all --log=/dev/null)
 
 dpkg_round() {
 	local root=$SCRATCH/dpkg-root at=$SCRATCH/dpkg-root/opt/tree
-	step 300 "${DPKG[@]}" "--root=$root" -i "$SCRATCH/n$1-1.deb" # the old version is what is installed before
 	peer_switch dpkg "apply-$1" "$at" 2 "${DPKG[@]}" "--root=$root" -i "$SCRATCH/n$1-2.deb"
 	peer_switch dpkg "revert-$1" "$at" 1 "${DPKG[@]}" "--root=$root" -i "$SCRATCH/n$1-1.deb"
-	# Out of the database, so that the next package's files are its alone; the tree stays as it is.
-	rm -f "$root/var/lib/dpkg/info/bench-n$1".*
-	: >"$root/var/lib/dpkg/status"
 }
 
 # ---- the phases ----

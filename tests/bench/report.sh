@@ -10,7 +10,7 @@ bench_jq() {
 
 # summarise DIR: the files of samples that are there, as one JSON document.
 summarise() {
-	bench_jq summary -n --rawfile rows "$1/rows" --rawfile samples "$1/samples" --rawfile requests "$1/requests" \
+	bench_jq summary -n --rawfile rows "$1/rows" --rawfile samples "$1/samples" --slurpfile requests "$1/requests" \
 		--rawfile skips "$1/skips" --rawfile defaults "$1/defaults" --rawfile machine "$1/machine" \
 		--slurpfile targets "$BENCH/targets.json"
 }

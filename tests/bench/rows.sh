@@ -12,7 +12,7 @@ rows_table() {
 	local files large paths base kernel=native,overlayfs
 	files=$(row_number "$SIZE_FILES") large=$(row_number "$SIZE_LARGE_MIB")
 	row_line open-warm small ns $kernel "open + read 1 KiB + close, warm, a file ($files files)"
-	row_line parallel-warm small ns $kernel "the same by 4 readers at once, a file as each reader sees it"
+	row_line parallel-warm small ns $kernel "the same by 4 readers at once, a file"
 	row_line missing-warm small ns $kernel "negative lookup, warm, a name"
 	row_line cat-warm small ns $kernel "cat of all $files files, warm"
 	row_line find-warm small ns $kernel "find with stat of all, three times over, warm"
@@ -51,9 +51,9 @@ rows_table() {
 
 rows_of_switch() {
 	local title
-	title="$1 $(row_number "$2") paths in $3"
+	title="$1 $(row_number "$2") path$([ "$2" = 1 ] || echo s) in $3"
 	row_line "$1-$2" switch ns git,ostree,dpkg "$title: command to return"
 	row_line "$1-$2-daemon" switch ns '' "$title: the daemon's own share"
-	row_line "$1-$2-read" switch ns git,ostree,dpkg "$title: first fresh read of the $4 content"
+	row_line "$1-$2-read" switch ns git,ostree,dpkg "$title: first read of the $4"
 	row_line "$1-$2-walk" switch ns git,ostree,dpkg "$title: next full walk"
 }

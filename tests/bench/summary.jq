@@ -18,7 +18,7 @@ def system_order: ["native", "overlayfs", "fuse-overlayfs", "bindfs", "veneer", 
 
 ($machine | lines) as $facts
 | ($samples | lines | map({ row: .[0], system: .[1], value: (.[2] | tonumber) })) as $samples
-| ($requests | lines | map({ row: .[0], system: .[1], requests: request_difference(.[2] | fromjson; .[3] | fromjson) })) as $requests
+| ([$requests | _nwise(6) | select(length == 6) | { row: .[0], system: .[1], requests: request_difference(.[2][0].requests // {}; .[5][0].requests // {}) }]) as $requests
 | ($skips | lines | map({ row: .[0], system: .[1], reason: .[2] }) | unique) as $skips
 | ($defaults | lines | map({ (.[0]): .[1] }) | add // {}) as $defaults
 | def results($row):

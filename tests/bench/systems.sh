@@ -7,22 +7,24 @@
 FUSE_SYSTEMS='fuse-overlayfs bindfs veneer-cached veneer-passthrough'
 SYSTEMS="native overlayfs $FUSE_SYSTEMS"
 
-place() { echo "$SCRATCH/m/$1/$2/usr"; }
-component() { echo "$1-$2"; }
+# place TAG SYSTEM: into PLACE, its mountpoint. No subshells here: in a quick run they would be most of the work.
+place() { PLACE=$SCRATCH/m/$1/$2/usr; }
 
 # step SECONDS COMMAND…: nothing here waits for ever; output only where it fails.
 step() {
-	local seconds=$1
-	shift
-	lib_quiet timeout -k 5 "$seconds" "$@"
+	timeout -k 5 "$@" >"$SCRATCH/step" 2>&1 </dev/null || {
+		local status=$?
+		tail -n 20 "$SCRATCH/step" >&2
+		return $status
+	}
 }
 
 veneer() { timeout -k 5 300 "$VENEER" --store "$STORE" "$@" </dev/null; }
 
 # system_prepare SYSTEM TAG BASE [UPPER]: all that is not part of mounting.
 system_prepare() {
-	local at name extra
-	at=$(place "$2" "$1") name=$(component "$2" "$1") extra=$SCRATCH/m/$2/$1
+	local extra=$SCRATCH/m/$2/$1 name=$2-$1
+	local at=$extra/usr
 	[ ! -e "$extra/base" ] || return 0
 	mkdir -p "$at" "$extra/upper" "$extra/work"
 	ln -s "$3" "$extra/base"
@@ -42,8 +44,8 @@ system_prepare() {
 
 # system_mount_command SYSTEM TAG: into COMMAND, the one command that mounts.
 system_mount_command() {
-	local at extra
-	at=$(place "$2" "$1") extra=$SCRATCH/m/$2/$1
+	local extra=$SCRATCH/m/$2/$1
+	local at=$extra/usr
 	case $1 in
 	native) COMMAND=(mount --bind "$extra/base/" "$at") ;;
 	overlayfs)
@@ -55,7 +57,7 @@ system_mount_command() {
 			"lowerdir=$(readlink "$extra/base"),upperdir=$extra/upper,workdir=$extra/work" "$at")
 		;;
 	bindfs) COMMAND=(bindfs "$(readlink "$extra/base")" "$at") ;;
-	veneer-*) COMMAND=("$VENEER" --store "$STORE" -q mount "$(component "$2" "$1")" --io "${1#veneer-}") ;;
+	veneer-*) COMMAND=("$VENEER" --store "$STORE" -q mount "$2-$1" --io "${1#veneer-}") ;;
 	esac
 }
 
@@ -65,19 +67,16 @@ system_mount() {
 	system_mount_command "$1" "$2"
 	step 60 "${COMMAND[@]}" || return 1
 	if [[ $1 == veneer-* && -n ${4-} ]]; then
-		step 120 "$VENEER" --store "$STORE" -q apply "$(component "$2" "$1")" a || return 1
+		step 120 "$VENEER" --store "$STORE" -q apply "$2-$1" a || return 1
 	fi
 }
 
-system_mounted() { mountpoint -q "$(place "$2" "$1")"; }
-
 # system_umount SYSTEM TAG: the mount goes, and its daemon has ended.
 system_umount() {
-	local at pids
-	at=$(place "$2" "$1")
+	local at=$SCRATCH/m/$2/$1/usr pids
 	pids=$(system_pids "$1" "$2")
 	case $1 in
-	veneer-*) step 60 "$VENEER" --store "$STORE" -q umount "$(component "$2" "$1")" ;;
+	veneer-*) step 60 "$VENEER" --store "$STORE" -q umount "$2-$1" ;;
 	*) step 60 umount "$at" ;;
 	esac || {
 		umount -l "$at"
@@ -132,8 +131,7 @@ systems_umount() {
 # default_probe TAG: what --io auto comes to over this base, noted for the targets that speak of the default mode. The component TAG-veneer-cached
 # is there and not mounted.
 default_probe() {
-	local name io
-	name=$(component "$1" veneer-cached)
+	local name=$1-veneer-cached io
 	veneer -q mount "$name" --io auto || return 0
 	io=$(veneer status "$name" --json | jq -r '.[0].io')
 	system_umount veneer-cached "$1"
@@ -142,11 +140,10 @@ default_probe() {
 
 # system_pids SYSTEM TAG: its daemon's processes.
 system_pids() {
-	local at
-	at=$(place "$2" "$1")
+	local at=$SCRATCH/m/$2/$1/usr
 	case $1 in
 	fuse-overlayfs | bindfs) pgrep -f -- "^$1 .*$at\$" ;;
-	veneer-*) pgrep -f -- "--store $STORE .*mount $(component "$2" "$1") " ;;
+	veneer-*) pgrep -f -- "--store $STORE .*mount $2-$1 " ;;
 	esac || :
 }
 
@@ -156,11 +153,6 @@ system_memory() {
 	for pid in $(system_pids "$1" "$2"); do
 		cat "/proc/$pid/smaps_rollup" 2>/dev/null
 	done | awk '/^Pss:/ { sum += $2 } END { if (sum) print sum * 1024 }'
-}
-
-# system_requests SYSTEM TAG: the daemon's counters, as one line of JSON.
-system_requests() {
-	veneer status "$(component "$2" "$1")" --json --verbose | jq -c '.[0].requests // {}'
 }
 
 drop_caches() {
