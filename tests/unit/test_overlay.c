@@ -60,7 +60,7 @@ Test(overlay, names_that_are_not_there)
 	struct overlay_entry entry;
 	char name[258];
 
-	patch(&made, "a", "rm file hard; rm -r gone; echo -n f >new");
+	patch(&made, "a", "rm file hard; rm -r gone; echo -n f >new; mkdir newdir");
 	cr_assert_eq(try_find(made.overlay, "no", &entry), -ENOENT);
 	cr_assert_eq(try_find(made.overlay, "file", &entry), -ENOENT);
 	cr_assert_eq(try_find(made.overlay, "gone/x", &entry), -ENOENT);
@@ -72,6 +72,8 @@ Test(overlay, names_that_are_not_there)
 	name[255] = 'n';
 	name[256] = '\0';
 	cr_assert_eq(try_find(made.overlay, name, &entry), -ENAMETOOLONG);
+	cr_assert_eq(GUARDED(made.overlay, overlay_lookup(&guard, find_id(made.overlay, "newdir"), name, &entry)), -ENAMETOOLONG,
+		"where no filesystem says so");
 	cr_assert_eq(GUARDED(made.overlay, overlay_lookup(&guard, 12345, "x", &entry)), -ESTALE);
 	cr_assert_eq(GUARDED(made.overlay, overlay_getattr(&guard, 12345, &entry.st)), -ESTALE);
 }

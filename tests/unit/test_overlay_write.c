@@ -395,6 +395,7 @@ Test(overlay_write, a_rename_onto_a_hard_link_of_itself_removes_nothing)
 	overlay_scene_auto made = overlay_scene_make("echo -n one >a; ln a b");
 	uint64_t id = find_id(made.overlay, "a");
 
+	cr_assert_eq(find_id(made.overlay, "b"), id); /* by which it is known now */
 	cr_assert_eq(move(made.overlay, "", "a", "", "b", 0), 0);
 	cr_assert(in_base(&made, "a") && in_base(&made, "b"));
 	cr_assert_eq(find_id(made.overlay, "a"), id);
