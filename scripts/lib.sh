@@ -77,15 +77,17 @@ lib_build() {
 }
 
 # lib_deb_versions PACKAGE: "OLD NEW", two different versions that apt can download: that of the stable release and that of its
-# security updates; where apt knows no such pair, the lowest and the highest. Status 1 where there are no two.
+# security updates; where apt knows no such pair, or the release has overtaken its updates, the lowest and the highest.
+# Status 1 where there are no two.
 lib_deb_versions() {
 	command -v apt-cache >/dev/null || return 1
-	apt-cache madison "$1" 2>/dev/null | awk -F' *[|] *' '
-		$3 ~ / [a-z]+\/main .*Packages/ && !stable { stable = $2 }
-		$3 ~ /-security\/main .*Packages/ && !security { security = $2 }
-		END { if (stable && security && stable != security) print stable, security }
-	' | grep . && return 0
-	local version old='' new=''
+	local version stable='' security='' old='' new=''
+	stable=$(apt-cache madison "$1" 2>/dev/null | awk -F' *[|] *' '$3 ~ / [a-z]+\/main .*Packages/ { print $2; exit }')
+	security=$(apt-cache madison "$1" 2>/dev/null | awk -F' *[|] *' '$3 ~ /-security\/main .*Packages/ { print $2; exit }')
+	if [ -n "$stable" ] && [ -n "$security" ] && dpkg --compare-versions "$stable" lt "$security"; then
+		echo "$stable $security"
+		return 0
+	fi
 	for version in $(apt-cache madison "$1" 2>/dev/null | awk -F'|' '/Packages$/ { gsub(/ /, "", $2); print $2 }'); do
 		if [ -z "$old" ] || dpkg --compare-versions "$version" lt "$old"; then old=$version; fi
 		if [ -z "$new" ] || dpkg --compare-versions "$version" gt "$new"; then new=$version; fi
