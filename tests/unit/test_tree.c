@@ -321,8 +321,13 @@ Test(tree, compare_depth_is_limited)
 	tree = nest(600);
 	must_fail(repo_tree_compare(repo, NULL, &tree, NULL, false, count_row, &calls, &err), -EBADMSG);
 	must_name("'d/d/d");
+	must_fail(repo_tree_compare(repo, NULL, &tree, NULL, true, count_row, &calls, &err), -EBADMSG);
+	must_name("deeper");
 	cr_assert_eq(calls, 1);
+	/* A trusted walk starts above the paths, at ".veneer/meta": it goes a little deeper. */
+	tree = nest(PATH_DEPTH_MAX);
 	must_pass(repo_tree_compare(repo, NULL, &tree, NULL, true, count_row, &calls, &err));
+	cr_assert_eq(calls, 2);
 }
 
 Test(tree, compare_ends_a_tree_bomb)
