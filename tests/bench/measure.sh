@@ -77,6 +77,17 @@ measure() {
 	[ -z "$counted" ] || requests_note "$row" "$system" "$tag"
 }
 
+# warm ROW TIMES COMMAND…: at once before a sample of a warm row: what a machine that takes idle pages back has taken since the last round
+# is brought in again. What reads a file changes its access time, which the next stat must ask for: hence TIMES.
+warm() {
+	local row=$1 times=$2
+	shift 2
+	wanted "$row" && [ "$ROUND" -gt 0 ] || return 0
+	while [ $((times--)) -gt 0 ]; do
+		number "$@" || return 0
+	done
+}
+
 # requests_note ROW SYSTEM TAG: the daemon's counters as they are now; the summary takes them in pairs, before and after.
 requests_note() {
 	printf '"%s"\n"%s"\n' "$1" "$2" >>"$SCRATCH/requests"
@@ -84,6 +95,16 @@ requests_note() {
 }
 
 machine_load() { printf 'load\t%s\n' "$(cut -d' ' -f1-3 /proc/loadavg)"; }
+
+# A kernel that pages out what has been idle for a while makes warm things cold between two rounds.
+machine_reclaim() {
+	if grep -qsx pageout /sys/kernel/mm/damon/admin/kdamonds/*/contexts/*/schemes/*/action ||
+		grep -qsx Y /sys/module/damon_reclaim/parameters/enabled; then
+		echo 'idle pages are taken back (DAMON)'
+	else
+		echo 'only under pressure'
+	fi
+}
 
 machine_note() {
 	local busy
@@ -97,6 +118,7 @@ machine_note() {
 	printf 'hypervisor\t%s\n' "$(awk '/^flags/ { print / hypervisor/ ? "yes" : "no"; exit }' /proc/cpuinfo)"
 	printf 'memory_mib\t%s\n' "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)"
 	printf 'filesystem\t%s\n' "$(df --output=fstype "$SCRATCH" | tail -n 1)"
+	printf 'reclaim\t%s\n' "$(machine_reclaim)"
 	printf 'veneer\t%s\n' "$("$VENEER" version | head -n 1)"
 	printf 'commit\t%s\n' "$(git -C "$VENEER_SOURCE" describe --always --dirty 2>/dev/null || echo unknown)"
 	for package in fuse-overlayfs bindfs ostree git dpkg libfuse3-3; do

@@ -31,7 +31,7 @@ def target_row($rows):
 
 def machine_text:
 	"\(.machine.processors) processors (\(.machine.processor)\(if .machine.hypervisor == "yes" then ", a virtual machine" else "" end)), \(.machine.memory_mib) MiB of memory, \(.machine.filesystem), "
-	+ "\(.machine.kernel), \(.machine.distribution); load at the start \(.load[0]), at the end \(.load[1] // "unknown").";
+	+ "\(.machine.kernel), \(.machine.distribution); page cache: \(.machine.reclaim); load at the start \(.load[0]), at the end \(.load[1] // "unknown").";
 
 . as $run
 | "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\">"

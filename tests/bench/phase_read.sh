@@ -21,24 +21,29 @@ small_round() {
 	for system in $MOUNTED_SYSTEMS; do
 		small_passes "$system"
 		place small "$system"
+		warm open-warm 1 "$files" open "$PLACE" "$list" 1 1
 		measure open-warm "$system" small "$files" open "$PLACE" "$list" "$passes" 1
 	done
 	for system in $MOUNTED_SYSTEMS; do
 		small_passes "$system"
 		place small "$system"
+		warm parallel-warm 1 "$files" open "$PLACE" "$list" 1 1
 		measure parallel-warm "$system" small "$files" open "$PLACE" "$list" "$passes" 4
 	done
 	for system in $MOUNTED_SYSTEMS; do
 		small_passes "$system"
 		place small "$system"
+		warm missing-warm 1 "$files" missing "$PLACE" "$list" 1 1
 		measure missing-warm "$system" small "$files" missing "$PLACE" "$list" "$passes" 1
 	done
 	for system in $MOUNTED_SYSTEMS; do
 		place small "$system"
+		warm cat-warm 2 "$TOOLS/bench_time" --directory "$PLACE" -- xargs -0 -a "${list}0" cat
 		measure cat-warm "$system" small "$TOOLS/bench_time" --directory "$PLACE" -- xargs -0 -a "${list}0" cat
 	done
 	for system in $MOUNTED_SYSTEMS; do
 		place small "$system"
+		warm find-warm 1 "$TOOLS/bench_time" --directory "$PLACE" -- find . -size +1000000k
 		measure find-warm "$system" small "$TOOLS/bench_time" --directory "$PLACE" -- find . . . -size +1000000k
 	done
 }
@@ -111,10 +116,12 @@ large_round() {
 	local system
 	for system in $MOUNTED_SYSTEMS; do
 		place large "$system"
+		warm sequential-warm 1 "$TOOLS/bench_data" sequential "$PLACE/file" 1
 		measure sequential-warm "$system" large "$TOOLS/bench_data" sequential "$PLACE/file" 3
 	done
 	for system in $MOUNTED_SYSTEMS; do
 		place large "$system"
+		warm mmap-warm 1 "$TOOLS/bench_data" mmap "$PLACE/file" "$SIZE_PAGES"
 		measure mmap-warm "$system" large "$TOOLS/bench_data" mmap "$PLACE/file" "$SIZE_PAGES"
 	done
 }
@@ -213,7 +220,6 @@ phase_programs() {
 	# Readahead goes on reading where an earlier run stopped: one run does not bring all of a program in.
 	ROUND=0
 	programs_round
-	programs_round
 	rounds_run programs_round 0
 	systems_umount programs
 	rm -rf "$USR"
@@ -241,10 +247,12 @@ programs_round() {
 # program ROW SYSTEM COMMAND…
 program() {
 	local row=$1 system=$2 count=$SIZE_STARTS
+	local run=(env -i LC_ALL=C HOME=/ PATH=/usr/bin PYTHONDONTWRITEBYTECODE=1
+		"$TOOLS/bench_time" --root "$SCRATCH/m/programs/$system")
 	shift 2
 	[ "$ROUND" -gt 0 ] || count=1
-	measure "$row" "$system" programs env -i LC_ALL=C HOME=/ PATH=/usr/bin PYTHONDONTWRITEBYTECODE=1 \
-		"$TOOLS/bench_time" --root "$SCRATCH/m/programs/$system" --count "$count" -- "$@"
+	warm "$row" 2 "${run[@]}" -- "$@"
+	measure "$row" "$system" programs "${run[@]}" --count "$count" -- "$@"
 }
 
 # ---- writes: every system over a base of its own ----
