@@ -16,6 +16,7 @@ extern struct criterion_test *__start_cr_tst[], *__stop_cr_tst[];
 /* Absent from a program without suites. */
 extern struct criterion_suite *__start_cr_sts[] __attribute__((weak)), *__stop_cr_sts[] __attribute__((weak));
 static const struct criterion_test *current;
+static int failures; /* in this test's process */
 
 static const struct criterion_suite *suite_of(const struct criterion_test *test)
 {
@@ -57,6 +58,8 @@ void cri_asserts_passed_incr(void)
 void criterion_send_assert(struct criterion_assert_stats *stats)
 {
 	fprintf(stderr, "%s:%u: %s\n", stats->file, stats->line, stats->message);
+	if (!stats->passed)
+		failures++; /* an expectation goes on after it */
 }
 
 void criterion_abort_test(void)
@@ -81,7 +84,7 @@ int main(int argc, char **argv)
 		if (pid == 0) {
 			current->test();
 			fflush(NULL);
-			exit(0);
+			exit(failures ? 1 : 0);
 		}
 		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
 			failed++;
