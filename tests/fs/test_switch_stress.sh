@@ -74,4 +74,5 @@ soak() {
 	stress "${VENEER_SOAK_IO:-cached}" 1000000 $((${VENEER_SOAK:-1} * 60))
 }
 
+VENEER_CASE_SECONDS=${VENEER_CASE_SECONDS:-1000}
 fs_main "$@"
