@@ -50,6 +50,13 @@ static bool walk_read(struct walk *walk, int fd)
 	return len > 0;
 }
 
+static void walk_freep(struct walk **walk)
+{
+	for (size_t i = 0; *walk && i < (*walk)->count; i++)
+		free((*walk)->steps[i].name);
+	free(*walk);
+}
+
 static size_t count_names(const char *directory)
 {
 	cleanup_closedir DIR *dir = opendir(directory);
@@ -90,7 +97,7 @@ static int check_offsets(const struct walk *walk, size_t half, int fd)
 
 int main(int argc, char **argv)
 {
-	cleanup_free struct walk *walk = calloc(1, sizeof *walk);
+	CLEANUP(walk_freep) struct walk *walk = calloc(1, sizeof *walk);
 	cleanup_close int fd = argc == 2 ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -EBADF;
 	size_t half, total;
 	char line[64];
