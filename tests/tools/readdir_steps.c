@@ -128,7 +128,5 @@ int main(int argc, char **argv)
 		}
 	}
 	puts("done");
-	for (size_t i = 0; i < walk->count; i++)
-		free(walk->steps[i].name);
 	return failed;
 }
