@@ -28,11 +28,11 @@ phase() {
 	say "  $((SECONDS - start)) seconds"
 }
 
-# rounds_run FUNCTION FIRST: FUNCTION once a round, from round FIRST on; samples of round 0 only warm, and do not count.
+# rounds_run FUNCTION FIRST [LAST]: FUNCTION once a round, from round FIRST on; samples of round 0 only warm, and do not count.
 rounds_run() {
 	local function=$1
-	for ((ROUND = $2; ROUND <= ROUNDS; ROUND++)); do
-		say "  $([ "$ROUND" -gt 0 ] && echo "round $ROUND of $ROUNDS" || echo 'warming')"
+	for ((ROUND = $2; ROUND <= ${3:-ROUNDS}; ROUND++)); do
+		say "  $([ "$ROUND" -gt 0 ] && echo "round $ROUND of ${3:-$ROUNDS}" || echo 'warming')"
 		"$function"
 	done
 }

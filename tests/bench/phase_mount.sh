@@ -50,7 +50,7 @@ mount_round() {
 phase_memory() {
 	[ -e "$SCRATCH/memory" ] || "$TOOLS/bench_tree" "$SCRATCH/memory" "$SIZE_MEMORY" --empty
 	if system_prepare veneer-cached memory "$SCRATCH/memory"; then default_probe memory; fi
-	rounds_run memory_round 1
+	rounds_run memory_round 1 "$ROUNDS_MEMORY"
 	rm -rf "$SCRATCH/memory"
 }
 

@@ -38,7 +38,7 @@ small_round() {
 	done
 	for system in $MOUNTED_SYSTEMS; do
 		place small "$system"
-		warm cat-warm 2 "$TOOLS/bench_time" --directory "$PLACE" -- xargs -0 -a "${list}0" cat
+		warm cat-warm "$SIZE_WARM" "$TOOLS/bench_time" --directory "$PLACE" -- xargs -0 -a "${list}0" cat
 		measure cat-warm "$system" small "$TOOLS/bench_time" --directory "$PLACE" -- xargs -0 -a "${list}0" cat
 	done
 	for system in $MOUNTED_SYSTEMS; do
@@ -251,7 +251,7 @@ program() {
 		"$TOOLS/bench_time" --root "$SCRATCH/m/programs/$system")
 	shift 2
 	[ "$ROUND" -gt 0 ] || count=1
-	warm "$row" 2 "${run[@]}" -- "$@"
+	warm "$row" "$SIZE_WARM" "${run[@]}" -- "$@"
 	measure "$row" "$system" programs "${run[@]}" --count "$count" -- "$@"
 }
 
