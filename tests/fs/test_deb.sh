@@ -117,8 +117,9 @@ case_synthetic() {
 		tree=$SCRATCH/build-$version
 		# A path through the image's own symlink, and one outside the component.
 		mkdir -p "$tree/lib/test/plugins" "$tree/usr/share/doc/test"
-		fs_fill "${version#1.}" 300001 >"$tree/lib/test/libtest.so.1.$version"
-		ln -s "libtest.so.1.$version" "$tree/lib/test/libtest.so.1"
+		fs_fill "${version#1.}" 300001 >"$tree/lib/test/libtest.so.1"
+		echo "$version" >"$tree/lib/test/only-$version"
+		ln -s "only-$version" "$tree/lib/test/link"
 		echo "helper $version" >"$tree/lib/test/helper" && chmod 4755 "$tree/lib/test/helper"
 		chown 0:65534 "$tree/lib/test/helper"
 		echo "$version" >"$tree/lib/test/plugins/plugin.conf"

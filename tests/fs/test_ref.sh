@@ -123,7 +123,27 @@ case_plain_git_patch() {
 	assert_content untouched "$BASE/other"
 }
 
-# An edit that adds a capability by hand, in .veneer/meta.
+# A commit that says nothing of metadata at all: everything is inherited from the base's files.
+case_plain_git_without_meta() {
+	fs_setup
+	make_component --snapshot full
+	setfattr -n user.note -v kept "$BASE/program"
+	local tree=$SCRATCH/worktree
+	must g worktree add --detach "$tree" refs/veneer/thing/base
+	printf '#!/bin/sh\necho fixed\n' >"$tree/program"
+	git -C "$tree" rm -rqf .veneer
+	git -C "$tree" add -A
+	must git -C "$tree" commit -m 'no metadata'
+	must v create thing -m 'a fix' --commit "$(git -C "$tree" rev-parse HEAD)"
+	fs_mount thing "$BASE"
+	must v apply thing
+	assert_equal fixed "$(t "$BASE/program")" 'output of the replaced program'
+	assert_equal '4755 65534:12' "$(t stat -c '%a %u:%g' "$BASE/program")" 'mode and owner inherited from the base'
+	assert_equal kept "$(t getfattr -n user.note --only-values "$BASE/program")" 'attribute inherited from the base'
+	assert_content untouched "$BASE/other"
+}
+
+# Metadata by hand, in .veneer/meta.
 case_plain_git_meta() {
 	fs_setup
 	make_component --snapshot full

@@ -168,6 +168,28 @@ case_working_directory() {
 	cd /
 }
 
+# Names that a patch only adds, in a directory whose listing the kernel has, and of which it knows that they are not there.
+case_additions_to_a_known_listing() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir -p "$BASE/listed" "$BASE/missed"
+	: >"$BASE/listed/old"
+	cp -a "$BASE" "$SCRATCH/new"
+	echo added >"$SCRATCH/new/listed/added"
+	echo added >"$SCRATCH/new/missed/added"
+	fs_component thing "$BASE"
+	fs_create thing -m new --from "$SCRATCH/new" >/dev/null
+	fs_mount thing "$BASE"
+	for _ in 1 2; do
+		assert_equal old "$(t ls "$BASE/listed"; t ls "$BASE/listed" >/dev/null)" 'the listing before'
+		assert_errno ENOENT t cat "$BASE/missed/added"
+		must v apply thing
+		assert_equal $'added\nold' "$(t ls "$BASE/listed")" 'the listing after apply'
+		assert_content added "$BASE/missed/added"
+		must v revert thing
+	done
+}
+
 # readdir goes on across a switch: no unchanged name is lost or seen twice; offsets hold.
 case_readdir() {
 	fs_setup
