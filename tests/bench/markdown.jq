@@ -34,7 +34,7 @@ def verdict_text: if .verdict == "MISSED" then "**missed**" + (if note then ": \
 "do not edit, run it again. Ratios within a run say something; figures of different runs and machines do not compare.",
 "",
 "| | |", "|---|---|",
-"| run | \(.started), \(.mode), \(.rounds) rounds, the systems in turn within each round |",
+"| run | \(.started), \(.mode), \(if .mode == "quick" then "up to " else "" end)\(.rounds) rounds, the systems in turn within each round |",
 "| machine | \(.machine.processors) processors, \(.machine.processor)\(if .machine.hypervisor == "yes" then " (a virtual machine)" else "" end), \(.machine.memory_mib) MiB |",
 "| system | \(.machine.kernel), \(.machine.distribution), \(.machine.filesystem) |",
 "| page cache | \(.machine.reclaim) |",

@@ -19,21 +19,29 @@ rows_select() {
 
 wanted() { [ -n "${WANTED[$1]-}" ]; }
 
-# phase GROUP FUNCTION: where a row of the group is wanted.
+# phase GROUP SECONDS FUNCTION: where a row of the group is wanted. SECONDS: when it should have ended in a quick run of all rows.
 phase() {
 	local start=$SECONDS
 	wanted "group:$1" || return 0
+	DEADLINE=''
+	[ "$mode" != quick ] || [ "$patterns" != '*' ] || DEADLINE=$((STARTED + $2))
 	section "$1"
-	"$2"
+	"$3"
 	say "  $((SECONDS - start)) seconds"
 }
 
-# rounds_run FUNCTION FIRST [LAST]: FUNCTION once a round, from round FIRST on; samples of round 0 only warm, and do not count.
+# rounds_run FUNCTION FIRST [LAST]: FUNCTION once a round, from round FIRST on; samples of round 0 only warm, and do not count. A quick
+# run ends when it must: where a phase's time is over, the rounds that are left are not run, and that is said.
 rounds_run() {
-	local function=$1
-	for ((ROUND = $2; ROUND <= ${3:-ROUNDS}; ROUND++)); do
-		say "  $([ "$ROUND" -gt 0 ] && echo "round $ROUND of ${3:-$ROUNDS}" || echo 'warming')"
+	local function=$1 last=${3:-$ROUNDS} start
+	for ((ROUND = $2; ROUND <= last; ROUND++)); do
+		say "  $([ "$ROUND" -gt 0 ] && echo "round $ROUND of $last" || echo 'warming')"
+		start=$SECONDS
 		"$function"
+		if [ -n "$DEADLINE" ] && [ "$ROUND" -gt 0 ] && [ "$ROUND" -lt "$last" ] && [ $((SECONDS * 2 - start)) -gt "$DEADLINE" ]; then
+			say "  no time in a quick run for more than round $ROUND of $last"
+			break
+		fi
 	done
 }
 

@@ -36,7 +36,7 @@ def machine_text:
 . as $run
 | "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\">"
 + "<title>veneer: benchmark</title><style>\(page_style)</style><h1>veneer: benchmark</h1>"
-+ "<p>\(.started), a \(.mode) run: \(.rounds) rounds, all systems in turn within each round; medians, with the smallest and the largest sample. \(machine_text | escape)</p>"
++ "<p>\(.started), a \(.mode) run: \(if .mode == "quick" then "up to " else "" end)\(.rounds) rounds, all systems in turn within each round; medians, with the smallest and the largest sample. \(machine_text | escape)</p>"
 + "<h2>Targets</h2><div class=\"wide\"><table><tr><th>row</th><th class=\"text\">system</th><th>target</th><th>measured</th><th class=\"text\">verdict</th></tr>"
 + ([.targets[] | target_row($run.rows)] | join("")) + "</table></div>"
 + ([groups[] as $group | [$run.rows[] | select(.group == $group)] as $rows

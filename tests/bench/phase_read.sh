@@ -152,7 +152,7 @@ usr_copy() {
 
 # The libraries that what is in the image asks for, until nothing more is asked for; and the loader itself.
 usr_libraries() {
-	local known='' wanted library path loader
+	local known='' wanted loader
 	ldconfig -p | awk '/=>/ && !($1 in seen) { seen[$1]; print $1, $NF }' >"$SCRATCH/libraries"
 	loader=$(readelf -l /usr/bin/env | sed -n 's/.*interpreter: \(.*\)]/\1/p')
 	mkdir -p "$USR$(dirname "$loader")"
@@ -162,10 +162,8 @@ usr_libraries() {
 			-exec readelf -d {} + 2>/dev/null | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u)
 		[ "$wanted" != "$known" ] || break
 		known=$wanted
-		for library in $wanted; do
-			path=$(awk -v name="$library" '$1 == name { print $2 }' "$SCRATCH/libraries")
-			[ -z "$path" ] || usr_copy "$path"
-		done
+		awk 'NR == FNR { path[$1] = $2; next } $1 in path { print path[$1] }' "$SCRATCH/libraries" - <<<"$wanted" |
+			sed 's|^/lib|/usr/lib|; s|^/usr/usr|/usr|; s|^/||' | (cd / && xargs cp -L --parents -t "$SCRATCH")
 	done
 }
 

@@ -85,11 +85,12 @@ system_umount() {
 	pids_await "$pids"
 }
 
+# pids_await PIDS: until they have ended, be they reaped or not.
 pids_await() {
 	local pid try
 	for pid in $1; do
 		for ((try = 0; try < 500; try++)); do
-			[ -e "/proc/$pid" ] || break
+			[ -e "/proc/$pid/exe" ] || break
 			sleep 0.01
 		done
 	done
