@@ -246,6 +246,9 @@ static int mount_answers(struct daemon *daemon, struct error *err)
 
 	if (stat(daemon->component->directory, &st) < 0)
 		return error_errno(err, errno, "the new mount on '%s' does not answer", daemon->component->directory);
+	if (!session_ready(daemon->session))
+		return error_set(err, -EPROTO, "the new mount on '%s' answers, but not through this daemon",
+			daemon->component->directory);
 	return 0;
 }
 

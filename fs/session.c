@@ -72,12 +72,12 @@ static void see_init_request(struct session *session, const void *packet, size_t
 
 	if (length < sizeof *header + 16 || header->opcode != FUSE_INIT)
 		return;
-	session->init_unique = header->unique;
 	session->kernel_minor = init->minor;
 	session->kernel_flags = init->flags;
 	if (init->flags & ABI_INIT_EXT && length >= sizeof *header + 20)
 		session->kernel_flags |= (uint64_t)init->flags2 << 32;
 	session->passthrough = session->passthrough_wanted && session->kernel_flags & ABI_INIT_PASSTHROUGH;
+	atomic_store_explicit(&session->init_unique, header->unique, memory_order_release);
 }
 
 static ssize_t read_device(int fd, void *buf, size_t length, void *userdata)
@@ -85,7 +85,7 @@ static ssize_t read_device(int fd, void *buf, size_t length, void *userdata)
 	struct session *session = userdata;
 	ssize_t n = read(fd, buf, length);
 
-	if (n > 0 && !session->init_unique)
+	if (n > 0 && !atomic_load_explicit(&session->init_unique, memory_order_acquire))
 		see_init_request(session, buf, (size_t)n);
 	return n;
 }
@@ -111,9 +111,10 @@ static ssize_t write_device(int fd, struct iovec *iov, int count, void *userdata
 	struct session *session = userdata;
 	const struct fuse_out_header *header = iov[0].iov_base;
 
-	if (header->unique && header->unique == session->init_unique && !header->error && count == 2 &&
-		iov[1].iov_len >= 24) {
-		session->init_unique = UINT64_MAX;
+	if (header->unique && !header->error && count == 2 && iov[1].iov_len >= 24 &&
+		header->unique == atomic_load_explicit(&session->init_unique, memory_order_acquire)) {
+		/* Before the kernel has the answer: what it then sends is read after this. */
+		atomic_store_explicit(&session->init_unique, UINT64_MAX, memory_order_release);
 		if (iov[1].iov_len == sizeof(struct abi_init_out))
 			return write_init_reply(fd, iov, session);
 	}
@@ -215,6 +216,11 @@ int session_start(struct session *session, unsigned threads, struct error *err)
 	if (session->thread_count < threads)
 		atomic_fetch_sub(&session->running, threads - session->thread_count);
 	return 0;
+}
+
+bool session_ready(struct session *session)
+{
+	return atomic_load_explicit(&session->init_unique, memory_order_acquire) == UINT64_MAX;
 }
 
 void session_wait(struct session *session)

@@ -79,7 +79,11 @@ struct session {
 	bool has_acl;
 	uint32_t kernel_minor;	  /* of protocol 7 */
 	uint64_t kernel_flags;	  /* as INIT offered them */
-	uint64_t init_unique;
+	/*
+	 * 0 until INIT was read, its number until it was answered, then UINT64_MAX. The store that follows the answer
+	 * publishes all of the above; each thread loads it after each read of the device, and session_ready() for the rest.
+	 */
+	atomic_ullong init_unique;
 
 	atomic_ullong requests[REQUEST_KINDS];
 	atomic_ullong notifications;
@@ -100,6 +104,8 @@ struct session_config {
 
 int session_new(const struct session_config *config, struct session **ret, struct error *err);
 int session_start(struct session *session, unsigned threads, struct error *err);
+/* Was INIT answered? Then what it settled may be read. */
+bool session_ready(struct session *session);
 /* All threads have ended (done_fd was readable). */
 void session_wait(struct session *session);
 void session_free(struct session *session);
