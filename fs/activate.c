@@ -19,6 +19,13 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+static uint64_t reply_number(struct json_object *reply, const char *key)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(reply, key, &value) ? (uint64_t)json_object_get_int64(value) : 0;
+}
+
 static int load_complete_view(struct store *store, const struct oid *commit, int basefd,
 	struct view **ret, struct error *err)
 {
@@ -37,27 +44,39 @@ static int load_complete_view(struct store *store, const struct oid *commit, int
 	return 0;
 }
 
-static int count_path(void *arg, const char *path, uint32_t old_index, uint32_t new_index)
-{
-	uint64_t *count = arg;
-
-	++*count;
-	return 0;
-}
-
 /*
- * How many paths are served differently. A commit that cannot be read may well be what one wants to
- * get away from, so its paths count as the base's.
+ * Without a daemon: see that COMMIT can be served, and how many paths are then served differently. A commit
+ * FROM that cannot be read may well be what one wants to get away from, so its paths count as the base's.
  */
-static uint64_t count_paths(struct store *store, int basefd, const struct oid *from, const struct view *new)
+static int prepare_here(struct store *store, const struct component *component, const struct oid *from,
+	const struct oid *commit, uint64_t *ret_paths, struct error *err)
 {
-	cleanup_view struct view *old = NULL;
-	uint64_t count = 0;
+	cleanup_view struct view *old = NULL, *new = NULL;
+	cleanup_close int basefd = -EBADF;
+	int r = mount_open_base(store, component, &basefd, err);
 
+	if (r == 0)
+		r = load_complete_view(store, commit, basefd, &new, err);
+	if (r < 0)
+		return r;
 	if (load_complete_view(store, from, basefd, &old, NULL) < 0)
 		old = NULL;
-	view_diff(old, new, count_path, &count);
-	return count;
+	r = view_diff_count(old, new, ret_paths);
+	return r < 0 ? error_errno(err, -r, "component '%s'", component->name) : 0;
+}
+
+/* The daemon does the same, and keeps the view: what it serves now it has at hand. */
+static int prepare_daemon(struct control *control, const struct oid *commit, uint64_t *ret_paths,
+	struct error *err)
+{
+	struct json_object *reply = NULL;
+	int r = control_simple(control, "prepare", commit, &reply, err);
+
+	if (r < 0)
+		return r;
+	*ret_paths = reply_number(reply, "changed_paths");
+	json_object_put(reply);
+	return 0;
 }
 
 /* The daemon of a mounted component in *RET; NULL where the component is not mounted. */
@@ -97,13 +116,12 @@ static int move_ref(struct store *store, const struct component *component, cons
 static int switch_daemon(struct control *control, const struct oid *commit, uint64_t *ret_ns,
 	struct error *err)
 {
-	struct json_object *reply = NULL, *value;
+	struct json_object *reply = NULL;
 	int r = control_simple(control, "switch", commit, &reply, err);
 
 	if (r < 0)
 		return r;
-	if (json_object_object_get_ex(reply, "nanoseconds", &value))
-		*ret_ns = (uint64_t)json_object_get_int64(value);
+	*ret_ns = reply_number(reply, "nanoseconds");
 	json_object_put(reply);
 	return 0;
 }
@@ -163,8 +181,6 @@ int activate_commit(struct store *store, struct component *component, const stru
 	struct activation_result result = { .from = component->active, .to = *commit };
 	const uint64_t started = now_ns();
 	cleanup_control struct control *control = NULL;
-	cleanup_view struct view *view = NULL;
-	cleanup_close int basefd = -EBADF;
 	int r;
 
 	if (oid_equal(&component->active, commit)) {
@@ -172,18 +188,15 @@ int activate_commit(struct store *store, struct component *component, const stru
 		*ret = result;
 		return 0;
 	}
-	r = mount_open_base(store, component, &basefd, err);
-	if (r == 0)
-		r = load_complete_view(store, commit, basefd, &view, err);
-	if (r == 0)
-		r = find_daemon(store, component, &control, err);
-	if (r == 0 && control)
-		r = control_simple(control, "prepare", commit, NULL, err);
+	r = find_daemon(store, component, &control, err);
 	if (r < 0)
 		return r;
 	result.changed = true;
 	result.live = control != NULL;
-	result.paths = count_paths(store, basefd, &result.from, view);
+	r = control ? prepare_daemon(control, commit, &result.paths, err) :
+		      prepare_here(store, component, &result.from, commit, &result.paths, err);
+	if (r < 0)
+		return r;
 	r = publish(store, component, control, activation, &result, err);
 	if (r < 0)
 		return r;

@@ -5,10 +5,10 @@
 /*
  * The switch, as a command does it (design, section 5):
  *
- *     view_load + view_complete (objects durable)  →  daemon: prepare  →  move the ref (fsynced)
+ *     daemon: prepare (view_load + view_complete: objects durable)  →  move the ref (fsynced)
  *     →  daemon: switch (swap the pointer, tell the kernel)  →  journal  →  return
  *
- * What can fail comes before the ref moves; on failure nothing has changed.
+ * Where the component is not mounted, the view is loaded and completed here, and dropped. What can fail comes before the ref moves; on failure nothing has changed.
  * After a crash: the ref is the truth; a daemon that still runs sees it move, one that starts serves it.
  */
 

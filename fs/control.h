@@ -8,6 +8,7 @@
  * CONTROL_PACKET_MAX bytes, answered by one:
  *
  *     {"operation":"prepare","commit":"HEX"}   load, verify, complete; keep it ready. Nothing is switched.
+ *                                              "changed_paths": how many would be served differently
  *     {"operation":"switch","commit":"HEX"}    publish it (prepared or not), tell the kernel, answer
  *     {"operation":"status"}                   see control_status_keys in docs/man/veneer.8
  *     {"operation":"base"}                     the answer brings the O_PATH fd of the base directory along (SCM_RIGHTS)
@@ -15,7 +16,7 @@
  *
  *     {"ok":true, …}   or   {"ok":false,"code":ERRNO,"error":"sentence"}
  *
- * "switch" answers "changed_paths", "published_nanoseconds" (from request to the swapped pointer)
+ * "switch" answers "changed_paths" too, "published_nanoseconds" (from request to the swapped pointer)
  * and "nanoseconds" (to the kernel told).
  */
 

@@ -77,22 +77,33 @@ static struct json_object *answer_status(struct control_server *server)
 	return reply;
 }
 
-static struct json_object *answer_switch(struct control_server *server, const struct oid *commit, bool publish)
+static struct json_object *answer_prepare(struct control_server *server, const struct oid *commit)
 {
 	struct error err = ERROR_INIT;
-	struct switch_report report;
 	struct json_object *reply;
-	int r = publish ? switcher_switch(server->config.switcher, commit, &report, &err) :
-			  switcher_prepare(server->config.switcher, commit, &err);
+	uint64_t paths;
+	int r = switcher_prepare(server->config.switcher, commit, &paths, &err);
 
 	if (r < 0)
 		return reply_error(r, &err);
 	reply = reply_ok();
-	if (publish) {
-		add_number(reply, "changed_paths", report.paths);
-		add_number(reply, "published_nanoseconds", report.published_ns);
-		add_number(reply, "nanoseconds", report.total_ns);
-	}
+	add_number(reply, "changed_paths", paths);
+	return reply;
+}
+
+static struct json_object *answer_switch(struct control_server *server, const struct oid *commit)
+{
+	struct error err = ERROR_INIT;
+	struct switch_report report;
+	struct json_object *reply;
+	int r = switcher_switch(server->config.switcher, commit, &report, &err);
+
+	if (r < 0)
+		return reply_error(r, &err);
+	reply = reply_ok();
+	add_number(reply, "changed_paths", report.paths);
+	add_number(reply, "published_nanoseconds", report.published_ns);
+	add_number(reply, "nanoseconds", report.total_ns);
 	return reply;
 }
 
@@ -132,7 +143,7 @@ static struct json_object *answer(struct control_server *server, struct json_obj
 		return reply_error(error_set(&err, -EINVAL, "no such operation: '%.64s'", operation), &err);
 	if (!hex || oid_from_hex(hex, strlen(hex), &commit) < 0)
 		return reply_error(error_set(&err, -EINVAL, "'%.64s' is no commit id", hex ? hex : ""), &err);
-	return answer_switch(server, &commit, strcmp(operation, "switch") == 0);
+	return strcmp(operation, "switch") == 0 ? answer_switch(server, &commit) : answer_prepare(server, &commit);
 }
 
 static void send_reply(int fd, struct json_object *reply, int passed_fd)

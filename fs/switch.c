@@ -113,13 +113,21 @@ static int prepare_locked(struct switcher *switcher, const struct oid *commit, s
 	return 0;
 }
 
-int switcher_prepare(struct switcher *switcher, const struct oid *commit, struct error *err)
+int switcher_prepare(struct switcher *switcher, const struct oid *commit, uint64_t *ret_paths, struct error *err)
 {
 	SCOPED_LOCK(&switcher->lock);
+	cleanup_view struct view *served = NULL;
+	int r;
 
+	*ret_paths = 0;
 	if (oid_equal(&switcher->served, commit))
 		return 0;
-	return prepare_locked(switcher, commit, err);
+	r = prepare_locked(switcher, commit, err);
+	if (r < 0)
+		return r;
+	served = overlay_view(switcher->session->overlay);
+	r = view_diff_count(served, switcher->prepared, ret_paths);
+	return r < 0 ? error_errno(err, -r, "component '%s'", switcher->name) : 0;
 }
 
 static int switch_locked(struct switcher *switcher, const struct oid *commit, struct error *err)

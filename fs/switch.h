@@ -30,8 +30,11 @@ int switcher_new(struct store *store, const struct component *component, int bas
 	struct view *first, struct switcher **ret, struct error *err);
 void switcher_free(struct switcher *switcher);
 
-/* Load, verify and complete COMMIT and keep its view ready for switcher_switch(). */
-int switcher_prepare(struct switcher *switcher, const struct oid *commit, struct error *err);
+/*
+ * Load, verify and complete COMMIT and keep its view ready for switcher_switch(). In *RET_PATHS how many
+ * paths it serves differently from what is served now.
+ */
+int switcher_prepare(struct switcher *switcher, const struct oid *commit, uint64_t *ret_paths, struct error *err);
 /* Serve COMMIT. One that is served already is no switch: the report of the last one is given. */
 int switcher_switch(struct switcher *switcher, const struct oid *commit, struct switch_report *ret,
 	struct error *err);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/deb.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "store/archive_library.h"
 #include "store/base/cleanup.h"
 #include "store/base/io.h"
 #include "store/base/path.h"
@@ -35,8 +34,10 @@ void deb_close(struct deb *deb)
 	if (!deb)
 		return;
 	/* The inner one reads from the outer one: first. */
-	archive_read_free(deb->inner);
-	archive_read_free(deb->outer);
+	if (deb->inner)
+		libarchive.read_free(deb->inner);
+	if (deb->outer)
+		libarchive.read_free(deb->outer);
 	if (deb->fd >= 0)
 		close(deb->fd);
 	strbuf_release(&deb->path);
@@ -57,7 +58,7 @@ static int damaged(const struct deb *deb, const char *why, struct error *err)
 
 static const char *archive_problem(struct archive *archive)
 {
-	const char *text = archive_error_string(archive);
+	const char *text = libarchive.error_string(archive);
 
 	return text ? text : "it cannot be read";
 }
@@ -67,7 +68,7 @@ static const char *archive_problem(struct archive *archive)
 /* 1: *RET is the next member of the ar archive, 0: none is left. */
 static int next_outer(struct deb *deb, struct archive_entry **ret, struct error *err)
 {
-	int r = archive_read_next_header(deb->outer, ret);
+	int r = libarchive.read_next_header(deb->outer, ret);
 
 	if (r == ARCHIVE_EOF)
 		return 0;
@@ -84,11 +85,11 @@ static int check_version(struct deb *deb, struct error *err)
 	la_ssize_t n;
 
 	/* Whatever libarchive has to say of the first member says only that this is something else. */
-	if (archive_read_next_header(deb->outer, &entry) != ARCHIVE_OK)
+	if (libarchive.read_next_header(deb->outer, &entry) != ARCHIVE_OK)
 		return not_a_package(deb, "not an ar archive", err);
-	if (!archive_entry_pathname(entry) || strcmp(archive_entry_pathname(entry), "debian-binary") != 0)
+	if (!libarchive.entry_pathname(entry) || strcmp(libarchive.entry_pathname(entry), "debian-binary") != 0)
 		return not_a_package(deb, "its first member is not 'debian-binary'", err);
-	n = archive_read_data(deb->outer, text, VERSION_BYTES_MAX);
+	n = libarchive.read_data(deb->outer, text, VERSION_BYTES_MAX);
 	if (n < 0)
 		return damaged(deb, archive_problem(deb->outer), err);
 	text[n] = '\0';
@@ -100,14 +101,14 @@ static int check_version(struct deb *deb, struct error *err)
 /* The forms of data.tar, and the one filter that reads each: a member is never anything but what it is called. */
 static const struct data_form {
 	const char *name;
-	int (*support)(struct archive *archive);
+	int (**support)(struct archive *archive); /* of libarchive, which is loaded later */
 } data_forms[] = {
-	{ "data.tar", archive_read_support_filter_none },
-	{ "data.tar.gz", archive_read_support_filter_gzip },
-	{ "data.tar.xz", archive_read_support_filter_xz },
-	{ "data.tar.zst", archive_read_support_filter_zstd },
-	{ "data.tar.bz2", archive_read_support_filter_bzip2 },
-	{ "data.tar.lzma", archive_read_support_filter_lzma },
+	{ "data.tar", &libarchive.read_support_filter_none },
+	{ "data.tar.gz", &libarchive.read_support_filter_gzip },
+	{ "data.tar.xz", &libarchive.read_support_filter_xz },
+	{ "data.tar.zst", &libarchive.read_support_filter_zstd },
+	{ "data.tar.bz2", &libarchive.read_support_filter_bzip2 },
+	{ "data.tar.lzma", &libarchive.read_support_filter_lzma },
 };
 
 static const struct data_form *find_form(const char *name)
@@ -130,7 +131,7 @@ static int find_data(struct deb *deb, const struct data_form **ret, struct error
 			return r;
 		if (r == 0)
 			return damaged(deb, "it has no member 'data.tar'", err);
-		name = archive_entry_pathname(entry);
+		name = libarchive.entry_pathname(entry);
 		if (!name)
 			return damaged(deb, "a member without a name", err);
 		*ret = find_form(name);
@@ -153,12 +154,12 @@ static la_ssize_t feed_inner(struct archive *inner, void *arg, const void **ret)
 	int r;
 
 	do
-		r = archive_read_data_block(deb->outer, ret, &size, &offset);
+		r = libarchive.read_data_block(deb->outer, ret, &size, &offset);
 	while (r == ARCHIVE_OK && size == 0);
 	if (r == ARCHIVE_EOF)
 		return 0;
 	if (r != ARCHIVE_OK && r != ARCHIVE_WARN) {
-		archive_set_error(inner, EIO, "%s", archive_problem(deb->outer));
+		libarchive.set_error(inner, EIO, "%s", archive_problem(deb->outer));
 		return -1;
 	}
 	return (la_ssize_t)size;
@@ -166,16 +167,16 @@ static la_ssize_t feed_inner(struct archive *inner, void *arg, const void **ret)
 
 static int open_inner(struct deb *deb, const struct data_form *form, struct error *err)
 {
-	deb->inner = archive_read_new();
+	deb->inner = libarchive.read_new();
 	if (!deb->inner)
 		return error_errno(err, ENOMEM, "read '%s'", deb->file);
 	/* ARCHIVE_WARN: it would run a program for this; what a patch is made of comes from no other program. */
-	if (form->support(deb->inner) != ARCHIVE_OK)
+	if ((*form->support)(deb->inner) != ARCHIVE_OK)
 		return error_set(err, -EOPNOTSUPP, "'%s': this libarchive cannot read '%s' by itself", deb->file,
 			form->name);
-	if (archive_read_support_format_tar(deb->inner) != ARCHIVE_OK)
+	if (libarchive.read_support_format_tar(deb->inner) != ARCHIVE_OK)
 		return error_set(err, -EOPNOTSUPP, "'%s': %s", deb->file, archive_problem(deb->inner));
-	if (archive_read_open(deb->inner, deb, NULL, feed_inner, NULL) != ARCHIVE_OK)
+	if (libarchive.read_open(deb->inner, deb, NULL, feed_inner, NULL) != ARCHIVE_OK)
 		return damaged(deb, archive_problem(deb->inner), err);
 	return 0;
 }
@@ -190,8 +191,11 @@ int deb_open(const char *file, struct deb **ret, struct error *err)
 	if (!deb)
 		return error_errno(err, ENOMEM, "open '%s'", file);
 	deb->fd = -EBADF;
+	r = archive_library_load(err);
+	if (r < 0)
+		return r;
 	deb->file = strdup(file);
-	deb->outer = archive_read_new();
+	deb->outer = libarchive.read_new();
 	if (!deb->file || !deb->outer)
 		return error_errno(err, ENOMEM, "open '%s'", file);
 	deb->fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -199,8 +203,8 @@ int deb_open(const char *file, struct deb **ret, struct error *err)
 		return error_errno(err, errno, "open '%s'", file);
 	if (!S_ISREG(st.st_mode))
 		return not_a_package(deb, "not a regular file", err);
-	archive_read_support_format_ar(deb->outer);
-	if (archive_read_open_fd(deb->outer, deb->fd, READ_BYTES) != ARCHIVE_OK)
+	libarchive.read_support_format_ar(deb->outer);
+	if (libarchive.read_open_fd(deb->outer, deb->fd, READ_BYTES) != ARCHIVE_OK)
 		return not_a_package(deb, archive_problem(deb->outer), err);
 	r = check_version(deb, err);
 	if (r == 0)
@@ -249,7 +253,7 @@ static const char *either(const char *native, const char *utf8)
 static int member_target(struct deb *deb, struct archive_entry *entry, struct deb_member *member,
 	struct error *err)
 {
-	const char *hardlink = either(archive_entry_hardlink(entry), archive_entry_hardlink_utf8(entry));
+	const char *hardlink = either(libarchive.entry_hardlink(entry), libarchive.entry_hardlink_utf8(entry));
 	const char *symlink;
 	int r;
 
@@ -261,7 +265,7 @@ static int member_target(struct deb *deb, struct archive_entry *entry, struct de
 	}
 	if (member->type != S_IFLNK)
 		return 0;
-	symlink = either(archive_entry_symlink(entry), archive_entry_symlink_utf8(entry));
+	symlink = either(libarchive.entry_symlink(entry), libarchive.entry_symlink_utf8(entry));
 	if (!symlink || *symlink == '\0' || strnlen(symlink, PATH_MAX) >= PATH_MAX)
 		return error_set(err, -EINVAL, "'%s': '%s' is a symlink without a good target", deb->file,
 			member->path);
@@ -272,7 +276,7 @@ static int member_target(struct deb *deb, struct archive_entry *entry, struct de
 static int member_size(struct deb *deb, struct archive_entry *entry, struct deb_member *member,
 	struct error *err)
 {
-	la_int64_t size = archive_entry_size(entry);
+	la_int64_t size = libarchive.entry_size(entry);
 
 	if (size < 0 || (uint64_t)size > OBJECT_BYTES_MAX)
 		return error_set(err, -E2BIG, "'%s': '%s' is larger than %llu bytes", deb->file, member->path,
@@ -289,7 +293,7 @@ static int check_member(struct deb *deb, struct archive_entry *entry, struct deb
 	struct error *err)
 {
 	static const mode_t types[] = { S_IFREG, S_IFLNK, S_IFDIR, S_IFIFO, S_IFCHR, S_IFBLK };
-	la_int64_t uid = archive_entry_uid(entry), gid = archive_entry_gid(entry);
+	la_int64_t uid = libarchive.entry_uid(entry), gid = libarchive.entry_gid(entry);
 
 	for (size_t i = 0; member->type != 0; i++) {
 		if (i == ARRAY_SIZE(types))
@@ -319,7 +323,7 @@ static int check_end(struct deb *deb, struct error *err)
 	int r;
 
 	do
-		r = archive_read_data_block(deb->outer, &block, &size, &offset);
+		r = libarchive.read_data_block(deb->outer, &block, &size, &offset);
 	while (r == ARCHIVE_OK);
 	if (r != ARCHIVE_EOF)
 		return damaged(deb, archive_problem(deb->outer), err);
@@ -327,7 +331,7 @@ static int check_end(struct deb *deb, struct error *err)
 		r = next_outer(deb, &entry, err);
 		if (r <= 0)
 			return r;
-		if (archive_read_data_skip(deb->outer) != ARCHIVE_OK)
+		if (libarchive.read_data_skip(deb->outer) != ARCHIVE_OK)
 			return damaged(deb, archive_problem(deb->outer), err);
 	}
 	return damaged(deb, "too many members", err);
@@ -337,7 +341,7 @@ int deb_next(struct deb *deb, struct deb_member *ret, struct error *err)
 {
 	struct archive_entry *entry;
 	struct deb_member member = { 0 };
-	int r = archive_read_next_header(deb->inner, &entry);
+	int r = libarchive.read_next_header(deb->inner, &entry);
 
 	if (r == ARCHIVE_EOF)
 		return check_end(deb, err);
@@ -345,20 +349,20 @@ int deb_next(struct deb *deb, struct deb_member *ret, struct error *err)
 		return damaged(deb, archive_problem(deb->inner), err);
 	if (++deb->count > DEB_MEMBERS_MAX)
 		return error_set(err, -E2BIG, "'%s' has more than %u files", deb->file, DEB_MEMBERS_MAX);
-	r = normalise(deb, either(archive_entry_pathname(entry), archive_entry_pathname_utf8(entry)),
+	r = normalise(deb, either(libarchive.entry_pathname(entry), libarchive.entry_pathname_utf8(entry)),
 		&deb->path, err);
 	if (r < 0)
 		return r;
 	member.path = strbuf_text(&deb->path);
-	member.type = archive_entry_filetype(entry);
-	member.mode = archive_entry_perm(entry) & 07777;
-	member.user = either(archive_entry_uname(entry), archive_entry_uname_utf8(entry));
-	member.group = either(archive_entry_gname(entry), archive_entry_gname_utf8(entry));
+	member.type = libarchive.entry_filetype(entry);
+	member.mode = libarchive.entry_perm(entry) & 07777;
+	member.user = either(libarchive.entry_uname(entry), libarchive.entry_uname_utf8(entry));
+	member.group = either(libarchive.entry_gname(entry), libarchive.entry_gname_utf8(entry));
 	member.user = member.user ? member.user : "";
 	member.group = member.group ? member.group : "";
-	member.mtime = archive_entry_mtime(entry);
-	member.device_major = (uint32_t)archive_entry_rdevmajor(entry);
-	member.device_minor = (uint32_t)archive_entry_rdevminor(entry);
+	member.mtime = libarchive.entry_mtime(entry);
+	member.device_major = (uint32_t)libarchive.entry_rdevmajor(entry);
+	member.device_minor = (uint32_t)libarchive.entry_rdevminor(entry);
 	r = member_target(deb, entry, &member, err);
 	if (r == 0)
 		r = check_member(deb, entry, &member, err);
@@ -380,7 +384,7 @@ int deb_write_content(struct deb *deb, const struct deb_member *member, int fd, 
 	/* Blocks come with their offsets: what a sparse file leaves out stays a hole. */
 	if (ftruncate(fd, (off_t)member->size) < 0)
 		return error_errno(err, errno, "unpack '%s' of '%s'", member->path, deb->file);
-	while ((r = archive_read_data_block(deb->inner, &block, &size, &offset)) == ARCHIVE_OK) {
+	while ((r = libarchive.read_data_block(deb->inner, &block, &size, &offset)) == ARCHIVE_OK) {
 		if (offset < 0 || (uint64_t)offset + size > member->size)
 			return damaged(deb, "a file is longer than it says", err);
 		r = io_pwrite(fd, block, size, (uint64_t)offset);

@@ -113,5 +113,7 @@ void view_path(const struct view *view, uint32_t index, struct strbuf *sb);
  */
 typedef int (*view_diff_fn)(void *arg, const char *path, uint32_t old_index, uint32_t new_index);
 int view_diff(const struct view *old, const struct view *new, view_diff_fn fn, void *arg);
+/* How many paths view_diff() reports. */
+int view_diff_count(const struct view *old, const struct view *new, uint64_t *ret);
 
 #endif

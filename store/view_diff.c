@@ -118,3 +118,17 @@ int view_diff(const struct view *old, const struct view *new, view_diff_fn fn, v
 	strbuf_release(&diff.path);
 	return r;
 }
+
+static int count_path(void *arg, const char *path, uint32_t old_index, uint32_t new_index)
+{
+	uint64_t *count = arg;
+
+	++*count;
+	return 0;
+}
+
+int view_diff_count(const struct view *old, const struct view *new, uint64_t *ret)
+{
+	*ret = 0;
+	return view_diff(old, new, count_path, ret);
+}

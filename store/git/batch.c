@@ -98,7 +98,7 @@ static int backend_read(void **ret_data, size_t *ret_size, git_object_t *ret_typ
 
 	if (!object)
 		return GIT_ENOTFOUND;
-	data = git_odb_backend_data_alloc(backend, object->size + 1);
+	data = libgit2.odb_backend_data_alloc(backend, object->size + 1);
 	if (!data)
 		return GIT_ERROR;
 	if (object->size > 0)
@@ -138,7 +138,7 @@ int batch_backend_new(const struct batch *batch, git_odb_backend **ret)
 
 	if (!backend)
 		return -ENOMEM;
-	git_odb_init_backend(&backend->base, GIT_ODB_BACKEND_VERSION);
+	libgit2.odb_init_backend(&backend->base, GIT_ODB_BACKEND_VERSION);
 	backend->base.read = backend_read;
 	backend->base.read_header = backend_read_header;
 	backend->base.exists = backend_exists;
@@ -163,7 +163,7 @@ static int batch_flush(struct repo *repo, struct error *err)
 		rc = pack_write(repo->objects_fd, batch, err);
 	if (rc < 0)
 		return error_prefix(err, rc, "'%s/objects'", repo->path);
-	rc = git_odb_refresh(repo->odb);
+	rc = libgit2.odb_refresh(repo->odb);
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "read the new objects of '%s'", repo->path);
 	batch_clear(batch);
@@ -194,12 +194,12 @@ int batch_put(struct repo *repo, git_object_t type, void *data, size_t size, str
 
 	if (!repo->batch.open)
 		return error_set(err, -EINVAL, "write to '%s': no batch is open", repo->path);
-	rc = git_odb_hash(&id, data ? data : "", size, type);
+	rc = libgit2.odb_hash(&id, data ? data : "", size, type);
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "hash an object for '%s'", repo->path);
 	oid = oid_from_git(&id);
 	/* The odb was refreshed when the batch began; our own flushes refresh it as well. */
-	if (!git_odb_exists_ext(repo->odb, &id, GIT_ODB_LOOKUP_NO_REFRESH)) {
+	if (!libgit2.odb_exists_ext(repo->odb, &id, GIT_ODB_LOOKUP_NO_REFRESH)) {
 		rc = batch_add(&repo->batch, &oid, type, data, size);
 		if (rc < 0)
 			return error_errno(err, -rc, "object '%s'", OID_HEX(&oid));
@@ -220,7 +220,7 @@ int repo_batch_begin(struct repo *repo, struct error *err)
 
 	if (repo->batch.open)
 		return error_set(err, -EINVAL, "'%s': a batch is open already", repo->path);
-	rc = git_odb_refresh(repo->odb);
+	rc = libgit2.odb_refresh(repo->odb);
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "read the objects of '%s'", repo->path);
 	repo->batch.open = true;

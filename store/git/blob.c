@@ -48,7 +48,7 @@ int repo_blob_read(struct repo *repo, const struct oid *oid, uint64_t limit, str
 	rc = object_read(repo, oid, GIT_OBJECT_BLOB, limit, &object, err);
 	if (rc < 0)
 		return rc;
-	strbuf_add(sb, git_odb_object_data(object), git_odb_object_size(object));
+	strbuf_add(sb, libgit2.odb_object_data(object), libgit2.odb_object_size(object));
 	if (strbuf_failed(sb))
 		return error_errno(err, ENOMEM, "blob '%s'", OID_HEX(oid));
 	return 0;
@@ -62,10 +62,11 @@ int repo_blob_size(struct repo *repo, const struct oid *oid, uint64_t *ret, stru
 int repo_blob_id(const void *data, size_t size, struct oid *ret, struct error *err)
 {
 	git_oid id;
-	int rc;
+	int rc = library_start(err);
 
-	library_start();
-	rc = git_odb_hash(&id, size ? data : "", size, GIT_OBJECT_BLOB);
+	if (rc < 0)
+		return rc;
+	rc = libgit2.odb_hash(&id, size ? data : "", size, GIT_OBJECT_BLOB);
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "hash a blob of %zu bytes", size);
 	*ret = oid_from_git(&id);

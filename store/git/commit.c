@@ -18,22 +18,22 @@ void commit_release(struct commit *commit)
 
 static int commit_fill(const git_commit *git, struct commit *commit, struct error *err)
 {
-	const git_signature *author = git_commit_author(git);
+	const git_signature *author = libgit2.commit_author(git);
 
-	if (strlen(git_commit_message(git)) > COMMIT_MESSAGE_MAX)
+	if (strlen(libgit2.commit_message(git)) > COMMIT_MESSAGE_MAX)
 		return error_set(err, -EBADMSG, "commit '%s': message longer than %u bytes",
 			OID_HEX(&commit->id), COMMIT_MESSAGE_MAX);
-	commit->tree = oid_from_git(git_commit_tree_id(git));
+	commit->tree = oid_from_git(libgit2.commit_tree_id(git));
 	commit->parents = calloc(commit->parent_count + 1, sizeof *commit->parents);
-	commit->message = strdup(git_commit_message(git));
+	commit->message = strdup(libgit2.commit_message(git));
 	if (asprintf(&commit->author, "%s <%s>", author->name, author->email) < 0)
 		commit->author = NULL;
 	if (!commit->parents || !commit->message || !commit->author)
 		return error_errno(err, ENOMEM, "commit '%s'", OID_HEX(&commit->id));
 	for (size_t i = 0; i < commit->parent_count; i++)
-		commit->parents[i] = oid_from_git(git_commit_parent_id(git, (unsigned)i));
-	commit->time = git_commit_time(git);
-	commit->offset_minutes = git_commit_time_offset(git);
+		commit->parents[i] = oid_from_git(libgit2.commit_parent_id(git, (unsigned)i));
+	commit->time = libgit2.commit_time(git);
+	commit->offset_minutes = libgit2.commit_time_offset(git);
 	return 0;
 }
 
@@ -51,10 +51,10 @@ int repo_commit_read(struct repo *repo, const struct oid *oid, struct commit *re
 	if (size > COMMIT_BYTES_MAX)
 		return error_set(err, -EBADMSG, "commit '%s' has %llu bytes, more than the %u allowed",
 			OID_HEX(oid), (unsigned long long)size, COMMIT_BYTES_MAX);
-	rc = git_commit_lookup(&git, repo->git, &id);
+	rc = libgit2.commit_lookup(&git, repo->git, &id);
 	if (rc < 0)
 		return git_failure(err, rc, -EBADMSG, "commit '%s'", OID_HEX(oid));
-	commit.parent_count = git_commit_parentcount(git);
+	commit.parent_count = libgit2.commit_parentcount(git);
 	if (commit.parent_count > COMMIT_PARENTS_MAX)
 		return error_set(err, -EBADMSG, "commit '%s' has %zu parents, more than the %u allowed",
 			OID_HEX(oid), commit.parent_count, COMMIT_PARENTS_MAX);
@@ -124,15 +124,15 @@ int repo_resolve(struct repo *repo, const char *rev, struct oid *ret, struct err
 	CLEANUP(git_object_freep) git_object *commit = NULL;
 	int rc;
 
-	rc = git_revparse_single(&object, repo->git, rev);
+	rc = libgit2.revparse_single(&object, repo->git, rev);
 	if (rc == GIT_ENOTFOUND)
 		return error_set(err, -ENOENT, "'%s' names no commit in '%s'", SHOW(rev), repo->path);
 	if (rc < 0)
 		return git_failure(err, rc, -EINVAL, "'%s'", SHOW(rev));
-	rc = git_object_peel(&commit, object, GIT_OBJECT_COMMIT);
+	rc = libgit2.object_peel(&commit, object, GIT_OBJECT_COMMIT);
 	if (rc < 0)
 		return error_set(err, -EBADMSG, "'%s' names a %s, not a commit", SHOW(rev),
-			git_object_type2string(git_object_type(object)));
-	*ret = oid_from_git(git_object_id(commit));
+			libgit2.object_type2string(libgit2.object_type(object)));
+	*ret = oid_from_git(libgit2.object_id(commit));
 	return 0;
 }

@@ -13,7 +13,7 @@
 #define COLOR_CYAN "\033[36m"
 #define COLOR_RESET "\033[m"
 
-DEFINE_CLEANUP(git_diff_stats_free, git_diff_stats *);
+DEFINE_GIT_CLEANUP(diff_stats_free, git_diff_stats *);
 
 /* Text on its way out, gathered into lines. */
 struct printer {
@@ -90,7 +90,7 @@ static int patch_line(const git_diff_delta *delta, const git_diff_hunk *hunk, co
 
 static int print_patch(git_diff *diff, struct printer *printer)
 {
-	return git_diff_print(diff, GIT_DIFF_FORMAT_PATCH, patch_line, printer);
+	return libgit2.diff_print(diff, GIT_DIFF_FORMAT_PATCH, patch_line, printer);
 }
 
 /* "path | 12 ++++----": the signs at the end of a line in their colours. */
@@ -117,11 +117,11 @@ static int print_stat(git_diff *diff, struct printer *printer)
 	git_buf buf = { 0 };
 	int rc;
 
-	if (git_diff_num_deltas(diff) == 0)
+	if (libgit2.diff_num_deltas(diff) == 0)
 		return 0;
-	rc = git_diff_get_stats(&stats, diff);
+	rc = libgit2.diff_get_stats(&stats, diff);
 	if (rc == 0)
-		rc = git_diff_stats_to_buf(&buf, stats, GIT_DIFF_STATS_FULL | GIT_DIFF_STATS_INCLUDE_SUMMARY,
+		rc = libgit2.diff_stats_to_buf(&buf, stats, GIT_DIFF_STATS_FULL | GIT_DIFF_STATS_INCLUDE_SUMMARY,
 			DIFF_STAT_COLUMNS);
 	for (const char *at = buf.ptr; rc == 0 && at && *at;) {
 		size_t len = strcspn(at, "\n");
@@ -129,7 +129,7 @@ static int print_stat(git_diff *diff, struct printer *printer)
 		stat_line(printer, at, len);
 		at += len + (at[len] == '\n');
 	}
-	git_buf_dispose(&buf);
+	libgit2.buf_dispose(&buf);
 	return rc;
 }
 
@@ -137,11 +137,11 @@ static int print_name_status(git_diff *diff, struct printer *printer)
 {
 	cleanup_strbuf struct strbuf text = STRBUF_INIT;
 
-	for (size_t i = 0; i < git_diff_num_deltas(diff) && printer->rc == 0; i++) {
-		const git_diff_delta *delta = git_diff_get_delta(diff, i);
+	for (size_t i = 0; i < libgit2.diff_num_deltas(diff) && printer->rc == 0; i++) {
+		const git_diff_delta *delta = libgit2.diff_get_delta(diff, i);
 
 		strbuf_reset(&text);
-		strbuf_addf(&text, "%c\t%s\n", git_diff_status_char(delta->status), SHOW(delta->new_file.path));
+		strbuf_addf(&text, "%c\t%s\n", libgit2.diff_status_char(delta->status), SHOW(delta->new_file.path));
 		if (strbuf_failed(&text))
 			return printer->rc = -ENOMEM;
 		printer_add(printer, "", 0, text.buf, text.len);
@@ -166,7 +166,7 @@ static int diff_tree(struct repo *repo, const struct oid *oid, git_tree **ret, s
 	if (!oid || oid_is_zero(oid))
 		return 0;
 	id = oid_to_git(oid);
-	rc = git_tree_lookup(ret, repo->git, &id);
+	rc = libgit2.tree_lookup(ret, repo->git, &id);
 	if (rc < 0)
 		return git_failure(err, rc, -EBADMSG, "tree '%s'", OID_HEX(oid));
 	return 0;
@@ -185,7 +185,7 @@ static int diff_make(struct repo *repo, const struct oid *tree_a, const struct o
 		rc = diff_tree(repo, tree_b, &b, err);
 	if (rc < 0)
 		return rc;
-	git_diff_options_init(&git, GIT_DIFF_OPTIONS_VERSION);
+	libgit2.diff_options_init(&git, GIT_DIFF_OPTIONS_VERSION);
 	git.flags |= GIT_DIFF_DISABLE_PATHSPEC_MATCH; /* paths are literal */
 	if (options->format == DIFF_NAME_STATUS)
 		git.flags |= GIT_DIFF_INCLUDE_TYPECHANGE;
@@ -195,7 +195,7 @@ static int diff_make(struct repo *repo, const struct oid *tree_a, const struct o
 	git.pathspec.count = options->paths ? options->path_count : 0;
 	if (!options->include_meta)
 		git.notify_cb = leave_out_meta;
-	rc = git_diff_tree_to_tree(ret, repo->git, a, b, &git);
+	rc = libgit2.diff_tree_to_tree(ret, repo->git, a, b, &git);
 	if (rc < 0)
 		return git_failure(err, rc, -EBADMSG, "compare trees in '%s'", repo->path);
 	return 0;

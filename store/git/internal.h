@@ -12,11 +12,10 @@
 /* The backends of the odb, the first one asked first: ours for the batch, libgit2's for packs, ours for loose objects. */
 enum { PRIORITY_LOOSE = 1, PRIORITY_PACKED, PRIORITY_BATCH };
 
-#include <git2.h>
-#include <git2/sys/odb_backend.h>
 #include <stdarg.h>
 
 #include "store/base/cleanup.h"
+#include "store/git/library.h"
 #include "store/git/repo.h"
 
 /* ---- the handle (repo.c) ---- */
@@ -45,9 +44,6 @@ struct repo {
 	int objects_fd; /* the directory objects/ */
 	struct batch batch;
 };
-
-/* libgit2 started and told what it may read; every entry point that has no repo calls it. */
-void library_start(void);
 
 /* ---- ids and errors (oid.c) ---- */
 
@@ -119,11 +115,20 @@ bool tree_mode_known(uint32_t mode);
 
 /* ---- shared by several ---- */
 
-DEFINE_CLEANUP(git_odb_object_free, git_odb_object *);
-DEFINE_CLEANUP(git_object_free, git_object *);
-DEFINE_CLEANUP(git_commit_free, git_commit *);
-DEFINE_CLEANUP(git_tree_free, git_tree *);
-DEFINE_CLEANUP(git_reference_free, git_reference *);
-DEFINE_CLEANUP(git_diff_free, git_diff *);
+/* As DEFINE_CLEANUP, for a function of libgit2: makes git_foo_freep. */
+#define DEFINE_GIT_CLEANUP(function, type) \
+	static inline void git_##function##p(type *pointer) \
+	{ \
+		if (*pointer) \
+			libgit2.function(*pointer); \
+	} \
+	struct error
+
+DEFINE_GIT_CLEANUP(odb_object_free, git_odb_object *);
+DEFINE_GIT_CLEANUP(object_free, git_object *);
+DEFINE_GIT_CLEANUP(commit_free, git_commit *);
+DEFINE_GIT_CLEANUP(tree_free, git_tree *);
+DEFINE_GIT_CLEANUP(reference_free, git_reference *);
+DEFINE_GIT_CLEANUP(diff_free, git_diff *);
 
 #endif

@@ -39,7 +39,7 @@ static int loose_write_one(int objects_fd, const struct batch_object *object)
 	rc = durable_begin(fd, &file);
 	if (rc < 0)
 		return rc;
-	len = snprintf(header, sizeof header, "%s %zu", git_object_type2string(object->type), object->size);
+	len = snprintf(header, sizeof header, "%s %zu", libgit2.object_type2string(object->type), object->size);
 	durable_deflate(file, header, (size_t)len + 1, false); /* with its NUL */
 	durable_deflate(file, object->data, object->size, true);
 	rc = durable_publish(file, hex + 2);

@@ -48,7 +48,7 @@ static void reader_release(struct loose_reader *reader)
 
 static int loose_fail(int klass, const char *message)
 {
-	git_error_set_str(klass, message);
+	libgit2.error_set_str(klass, message);
 	return GIT_ERROR;
 }
 
@@ -141,8 +141,8 @@ static int reader_header(struct loose_reader *reader, git_object_t *ret_type, si
 	*space = '\0';
 	for (digit = space + 1; *digit >= '0' && *digit <= '9' && size <= UINT64_MAX / 16;)
 		size = size * 10 + (uint64_t)(*digit++ - '0');
-	*ret_type = git_object_string2type(header);
-	if (*digit != '\0' || !git_object_typeisloose(*ret_type))
+	*ret_type = libgit2.object_string2type(header);
+	if (*digit != '\0' || !libgit2.object_typeisloose(*ret_type))
 		return loose_fail(GIT_ERROR_ODB, "malformed header");
 	if (size / DEFLATE_RATIO_MAX > reader->file_size || size >= SIZE_MAX)
 		return loose_fail(GIT_ERROR_ODB, "smaller than its header says");
@@ -188,7 +188,7 @@ static int loose_read(void **ret_data, size_t *ret_size, git_object_t *ret_type,
 		rc = reader_header(&reader, ret_type, &size);
 	if (rc < 0)
 		return rc;
-	data = git_odb_backend_data_alloc(backend, size + 1);
+	data = libgit2.odb_backend_data_alloc(backend, size + 1);
 	if (!data)
 		return GIT_ERROR;
 	rc = reader_read(&reader, data, size, &got);
@@ -197,7 +197,7 @@ static int loose_read(void **ret_data, size_t *ret_size, git_object_t *ret_type,
 	if (rc == 0)
 		rc = reader_end(&reader);
 	if (rc < 0) {
-		git_odb_backend_data_free(backend, data);
+		libgit2.odb_backend_data_free(backend, data);
 		return rc;
 	}
 	data[size] = '\0';
@@ -274,7 +274,7 @@ int loose_backend_new(int objects_fd, git_odb_backend **ret)
 
 	if (!backend)
 		return -ENOMEM;
-	git_odb_init_backend(&backend->base, GIT_ODB_BACKEND_VERSION);
+	libgit2.odb_init_backend(&backend->base, GIT_ODB_BACKEND_VERSION);
 	backend->base.read = loose_read;
 	backend->base.read_header = loose_read_header;
 	backend->base.read_prefix = loose_read_prefix;

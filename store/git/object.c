@@ -16,12 +16,12 @@ int object_header(struct repo *repo, const struct oid *oid, git_object_t type, u
 	size_t size;
 	int rc;
 
-	rc = git_odb_read_header(&size, &found, repo->odb, &id);
+	rc = libgit2.odb_read_header(&size, &found, repo->odb, &id);
 	if (rc < 0)
 		return object_failure(err, rc, oid);
 	if (found != type)
 		return error_set(err, -EBADMSG, "object '%s' is a %s where a %s is wanted", OID_HEX(oid),
-			git_object_type2string(found), git_object_type2string(type));
+			libgit2.object_type2string(found), libgit2.object_type2string(type));
 	*ret_size = size;
 	return 0;
 }
@@ -40,11 +40,11 @@ int object_read(struct repo *repo, const struct oid *oid, git_object_t type, uin
 	if (size > limit)
 		return error_set(err, -E2BIG, "object '%s' has %llu bytes, more than the %llu allowed",
 			OID_HEX(oid), (unsigned long long)size, (unsigned long long)limit);
-	rc = git_odb_read(&object, repo->odb, &id);
+	rc = libgit2.odb_read(&object, repo->odb, &id);
 	if (rc < 0)
 		return object_failure(err, rc, oid);
 	/* A header may lie about what follows; libgit2's buffers have the length that was inflated. */
-	if (git_odb_object_type(object) != type || git_odb_object_size(object) != size)
+	if (libgit2.odb_object_type(object) != type || libgit2.odb_object_size(object) != size)
 		return error_set(err, -EBADMSG, "object '%s' is not what its header says", OID_HEX(oid));
 	*ret = TAKE_PTR(object);
 	return 0;
@@ -54,5 +54,5 @@ int repo_object_exists(struct repo *repo, const struct oid *oid)
 {
 	git_oid id = oid_to_git(oid);
 
-	return git_odb_exists(repo->odb, &id) == 1;
+	return libgit2.odb_exists(repo->odb, &id) == 1;
 }

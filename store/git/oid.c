@@ -78,7 +78,7 @@ static int failure_code(int rc, const git_error *last, int fallback)
 
 int git_failure(struct error *err, int rc, int fallback, const char *format, ...)
 {
-	const git_error *last = git_error_last();
+	const git_error *last = libgit2.error_last();
 	char text[ERROR_MESSAGE_MAX / 2];
 	va_list args;
 

@@ -18,15 +18,15 @@
 #define REF_LOCK_RETRY_MS 20
 #define REF_LOCK_STALE_SECONDS 5
 
-DEFINE_CLEANUP(git_signature_free, git_signature *);
-DEFINE_CLEANUP(git_reference_iterator_free, git_reference_iterator *);
+DEFINE_GIT_CLEANUP(signature_free, git_signature *);
+DEFINE_GIT_CLEANUP(reference_iterator_free, git_reference_iterator *);
 
 /* ---- reading ---- */
 
 int repo_ref_read(struct repo *repo, const char *name, struct oid *ret, struct error *err)
 {
 	git_oid id;
-	int rc = git_reference_name_to_id(&id, repo->git, name);
+	int rc = libgit2.reference_name_to_id(&id, repo->git, name);
 
 	if (rc == GIT_ENOTFOUND)
 		return error_set(err, -ENOENT, "no ref '%s'", SHOW(name));
@@ -72,9 +72,9 @@ static int ref_list_load(struct repo *repo, const char *prefix, struct ref_list 
 {
 	CLEANUP(git_reference_iterator_freep) git_reference_iterator *iterator = NULL;
 	const char *name;
-	int rc = git_reference_iterator_new(&iterator, repo->git);
+	int rc = libgit2.reference_iterator_new(&iterator, repo->git);
 
-	while (rc == 0 && (rc = git_reference_next_name(&name, iterator)) == 0)
+	while (rc == 0 && (rc = libgit2.reference_next_name(&name, iterator)) == 0)
 		if (strncmp(name, prefix, strlen(prefix)) == 0 && ref_list_add(list, name) < 0)
 			return error_errno(err, ENOMEM, "refs of '%s'", repo->path);
 	if (rc != GIT_ITEROVER)
@@ -124,7 +124,7 @@ static int ref_lock(struct repo *repo, git_transaction *transaction, const char 
 	int rc;
 
 	for (int waited_ms = 0;; waited_ms += REF_LOCK_RETRY_MS) {
-		rc = git_transaction_lock_ref(transaction, name);
+		rc = libgit2.transaction_lock_ref(transaction, name);
 		if (rc != GIT_ELOCKED || waited_ms >= REF_LOCK_WAIT_MS)
 			break;
 		lock_break_stale(repo, name);
@@ -200,7 +200,7 @@ struct ref_locks {
 static void ref_locks_release(struct ref_locks *locks)
 {
 	for (size_t i = 0; i < locks->count; i++)
-		git_transaction_free(locks->transactions[i]); /* unlocks what is not committed */
+		libgit2.transaction_free(locks->transactions[i]); /* unlocks what is not committed */
 	free(locks->transactions);
 }
 
@@ -211,7 +211,7 @@ static int ref_prepare(struct repo *repo, git_transaction *transaction, const st
 	git_oid id = oid_to_git(&update->new_oid);
 	int rc, valid = 0;
 
-	if (git_reference_name_is_valid(&valid, update->name) < 0 || !valid)
+	if (libgit2.reference_name_is_valid(&valid, update->name) < 0 || !valid)
 		return error_set(err, -EINVAL, "'%s' is no name for a ref", SHOW(update->name));
 	if (delete) /* which rewrites the packed refs */
 		lock_break_stale(repo, "packed-refs");
@@ -225,12 +225,12 @@ static int ref_prepare(struct repo *repo, git_transaction *transaction, const st
 	if (rc < 0)
 		return rc;
 	if (delete) {
-		rc = git_transaction_remove(transaction, update->name);
+		rc = libgit2.transaction_remove(transaction, update->name);
 	} else {
 		if (!repo_object_exists(repo, &update->new_oid))
 			return error_set(err, -ENOENT, "ref '%s': object '%s' is missing", update->name,
 				OID_HEX(&update->new_oid));
-		rc = git_transaction_set_target(transaction, update->name, &id, signature, "veneer");
+		rc = libgit2.transaction_set_target(transaction, update->name, &id, signature, "veneer");
 	}
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "ref '%s'", update->name);
@@ -245,11 +245,11 @@ int repo_refs_update(struct repo *repo, const struct ref_update *updates, size_t
 
 	if (!locks.transactions)
 		return error_errno(err, ENOMEM, "update %zu refs", count);
-	rc = git_signature_new(&signature, "veneer", "veneer@localhost", (git_time_t)time(NULL), 0);
+	rc = libgit2.signature_new(&signature, "veneer", "veneer@localhost", (git_time_t)time(NULL), 0);
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "update %zu refs", count);
 	for (size_t i = 0; i < count; i++) {
-		rc = git_transaction_new(&locks.transactions[i], repo->git);
+		rc = libgit2.transaction_new(&locks.transactions[i], repo->git);
 		if (rc < 0)
 			return git_failure(err, rc, -EIO, "ref '%s'", updates[i].name);
 		locks.count++;
@@ -258,7 +258,7 @@ int repo_refs_update(struct repo *repo, const struct ref_update *updates, size_t
 			return rc;
 	}
 	for (size_t i = 0; i < count; i++) {
-		rc = git_transaction_commit(locks.transactions[i]);
+		rc = libgit2.transaction_commit(locks.transactions[i]);
 		if (rc < 0)
 			return git_failure(err, rc, -EIO, "write ref '%s' (%zu of %zu were written)",
 				updates[i].name, i, count);

@@ -1,50 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
-#include <git2/sys/repository.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/git/internal.h"
-
-/*
- * The daemon's memory and descriptors are bounded (it runs under `ulimit -n 1024`), so are those that
- * libgit2 may keep: parsed objects, mapped parts of packs, open packs.
- */
-#define LIBRARY_CACHE_BYTES (8 << 20)
-#define LIBRARY_WINDOW_BYTES (4u << 20)
-#define LIBRARY_MAPPED_BYTES (32u << 20)
-#define LIBRARY_OPEN_PACKS 64u
-
-/*
- * libgit2's settings belong to the process, and setting them while another thread reads them is a
- * race: they are set once, before the first handle, and libgit2 stays until the process ends.
- */
-static void library_configure(void)
-{
-	static const int levels[] = { GIT_CONFIG_LEVEL_PROGRAMDATA, GIT_CONFIG_LEVEL_SYSTEM,
-		GIT_CONFIG_LEVEL_XDG, GIT_CONFIG_LEVEL_GLOBAL };
-
-	git_libgit2_init();
-	for (size_t i = 0; i < ARRAY_SIZE(levels); i++)
-		git_libgit2_opts(GIT_OPT_SET_SEARCH_PATH, levels[i], "");
-	git_libgit2_opts(GIT_OPT_SET_TEMPLATE_PATH, "");
-	git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0);
-	git_libgit2_opts(GIT_OPT_ENABLE_FSYNC_GITDIR, 1);
-	git_libgit2_opts(GIT_OPT_ENABLE_STRICT_HASH_VERIFICATION, 1);
-	git_libgit2_opts(GIT_OPT_SET_CACHE_MAX_SIZE, (ssize_t)LIBRARY_CACHE_BYTES);
-	git_libgit2_opts(GIT_OPT_SET_MWINDOW_SIZE, (size_t)LIBRARY_WINDOW_BYTES);
-	git_libgit2_opts(GIT_OPT_SET_MWINDOW_MAPPED_LIMIT, (size_t)LIBRARY_MAPPED_BYTES);
-	git_libgit2_opts(GIT_OPT_SET_MWINDOW_FILE_LIMIT, (size_t)LIBRARY_OPEN_PACKS);
-}
-
-void library_start(void)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	pthread_once(&once, library_configure);
-}
 
 /* A fresh repository is some twenty small files; one call makes them all durable. */
 static int repo_sync(const char *path, struct error *err)
@@ -62,21 +22,22 @@ int repo_init(const char *path, struct error *err)
 {
 	git_repository_init_options options;
 	git_repository *git = NULL;
-	int rc;
+	int rc = library_start(err);
 
-	library_start();
-	rc = git_repository_open_bare(&git, path);
-	git_repository_free(git);
+	if (rc < 0)
+		return rc;
+	rc = libgit2.repository_open_bare(&git, path);
+	libgit2.repository_free(git);
 	if (rc == 0)
 		return 0;
 	git = NULL;
-	git_repository_init_options_init(&options, GIT_REPOSITORY_INIT_OPTIONS_VERSION);
+	libgit2.repository_init_options_init(&options, GIT_REPOSITORY_INIT_OPTIONS_VERSION);
 	/* One that a crash left half-made is completed. */
 	options.flags = GIT_REPOSITORY_INIT_BARE | GIT_REPOSITORY_INIT_MKDIR;
 	options.initial_head = "main";
 	options.description = "store of veneer; refs/veneer/ names what is served";
-	rc = git_repository_init_ext(&git, path, &options);
-	git_repository_free(git);
+	rc = libgit2.repository_init_ext(&git, path, &options);
+	libgit2.repository_free(git);
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "make the repository '%s'", path);
 	return repo_sync(path, err);
@@ -87,7 +48,7 @@ static int odb_add(struct repo *repo, int rc, git_odb_backend *backend, int prio
 {
 	if (rc < 0)
 		return error_errno(err, -rc, "open the objects of '%s'", repo->path);
-	rc = git_odb_add_backend(repo->odb, backend, priority);
+	rc = libgit2.odb_add_backend(repo->odb, backend, priority);
 	if (rc < 0) {
 		backend->free(backend);
 		return git_failure(err, rc, -EIO, "open the objects of '%s'", repo->path);
@@ -105,21 +66,21 @@ static int repo_open_odb(struct repo *repo, struct error *err)
 	git_odb_backend *backend = NULL;
 	int rc;
 
-	if (asprintf(&objects, "%sobjects", git_repository_commondir(repo->git)) < 0) {
+	if (asprintf(&objects, "%sobjects", libgit2.repository_commondir(repo->git)) < 0) {
 		objects = NULL;
 		return error_errno(err, ENOMEM, "open the repository '%s'", repo->path);
 	}
 	repo->objects_fd = open(objects, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (repo->objects_fd < 0)
 		return error_errno(err, errno, "open '%s'", objects);
-	rc = git_odb_new(&repo->odb);
+	rc = libgit2.odb_new(&repo->odb);
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "open the objects of '%s'", repo->path);
 	rc = batch_backend_new(&repo->batch, &backend);
 	rc = odb_add(repo, rc, backend, PRIORITY_BATCH, err);
 	if (rc < 0)
 		return rc;
-	rc = git_odb_backend_pack(&backend, objects);
+	rc = libgit2.odb_backend_pack(&backend, objects);
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "open the packs of '%s'", repo->path);
 	rc = odb_add(repo, 0, backend, PRIORITY_PACKED, err);
@@ -129,7 +90,7 @@ static int repo_open_odb(struct repo *repo, struct error *err)
 	rc = odb_add(repo, rc, backend, PRIORITY_LOOSE, err);
 	if (rc < 0)
 		return rc;
-	rc = git_repository_set_odb(repo->git, repo->odb);
+	rc = libgit2.repository_set_odb(repo->git, repo->odb);
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "open the objects of '%s'", repo->path);
 	return 0;
@@ -146,8 +107,10 @@ int repo_open(const char *path, struct repo **ret, struct error *err)
 	repo->path = strdup(path);
 	if (!repo->path)
 		return error_errno(err, ENOMEM, "open the repository '%s'", path);
-	library_start();
-	rc = git_repository_open_bare(&repo->git, path);
+	rc = library_start(err);
+	if (rc < 0)
+		return rc;
+	rc = libgit2.repository_open_bare(&repo->git, path);
 	if (rc < 0)
 		return git_failure(err, rc, -EBADMSG, "open the repository '%s'", path);
 	rc = repo_open_odb(repo, err);
@@ -161,8 +124,8 @@ void repo_free(struct repo *repo)
 {
 	if (!repo)
 		return;
-	git_odb_free(repo->odb);
-	git_repository_free(repo->git);
+	libgit2.odb_free(repo->odb);
+	libgit2.repository_free(repo->git);
 	batch_release(&repo->batch);
 	if (repo->objects_fd >= 0)
 		close(repo->objects_fd);

@@ -27,7 +27,7 @@ void tree_free(struct tree *tree)
 {
 	if (!tree)
 		return;
-	git_odb_object_free(tree->object);
+	libgit2.odb_object_free(tree->object);
 	free(tree->entries);
 	free(tree->by_name);
 	free(tree);
@@ -90,8 +90,8 @@ static size_t entry_parse(const char *at, size_t len, uint32_t *ret_mode, const 
 
 static int tree_parse(struct tree *tree, const struct oid *oid, struct error *err)
 {
-	const char *at = git_odb_object_data(tree->object);
-	size_t left = git_odb_object_size(tree->object);
+	const char *at = libgit2.odb_object_data(tree->object);
+	size_t left = libgit2.odb_object_size(tree->object);
 
 	while (left > 0) {
 		const char *name = NULL;
