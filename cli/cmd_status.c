@@ -73,7 +73,7 @@ static int ask_daemon(const struct context *ctx, struct store *store, const stru
 	int r = control_open(store, component->name, &control, err);
 
 	if (r == 0)
-		r = control_simple(control, "status", NULL, &reply, err);
+		r = control_simple(control, "status", &reply, err);
 	if (r == 0)
 		copy_reply(row, reply, ctx->verbose);
 	return r;

@@ -2,123 +2,64 @@
 #include "cli/transition.h"
 
 #include <errno.h>
-#include <string.h>
+#include <time.h>
 
 #include "cli/processes.h"
+#include "cli/target.h"
 #include "cli/text.h"
 #include "cli/view_changes.h"
-#include "fs/activate.h"
 #include "fs/control.h"
 #include "fs/mount.h"
 #include "store/view.h"
 
+#define DAEMON_POLL_MS 5
+#define DAEMON_WAIT_MS 10000
 #define PLAN_FILES_SHOWN 20u /* without -v */
 
 /* ---- the report ---- */
 
-/* What the state at COMMIT is called. */
-static int add_state(const struct target *target, struct json_object *row, const struct oid *commit,
-	struct error *err)
+static struct json_object *row_get(struct json_object *row, const char *key)
 {
-	struct stack stack;
-	cleanup_free char *version = NULL;
-	int r = stack_read(target->store, target->component, &target->patches, commit, &stack, err);
+	struct json_object *value = NULL;
 
-	if (r < 0)
-		return r;
-	version = stack_version_label(target->component, &target->patches, &stack, commit);
-	if (!version)
-		return error_errno(err, ENOMEM, "component '%s'", target->component->name);
-	row_text(row, "version_label", version);
-	return 0;
-}
-
-/* Units and the reboot that the patches ask for in which the two states differ. */
-static int add_demands(const struct target *target, struct json_object *row, const struct oid *from,
-	const struct oid *to, struct error *err)
-{
-	struct json_object *units = json_object_new_array();
-	struct stack old, new;
-	bool reboot = false;
-	int r;
-
-	row_object(row, "restart", units);
-	r = stack_read(target->store, target->component, &target->patches, from, &old, err);
-	if (r == 0)
-		r = stack_read(target->store, target->component, &target->patches, to, &new, err);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < target->patches.count; i++) {
-		const struct patch *patch = &target->patches.patches[i];
-
-		if (stack_has(&old, &patch->commit) == stack_has(&new, &patch->commit))
-			continue;
-		reboot |= patch->reboot;
-		for (char **unit = patch->restart; *unit; unit++)
-			array_text(units, *unit);
-	}
-	row_flag(row, "reboot", reboot);
-	return 0;
+	json_object_object_get_ex(row, key, &value);
+	return value;
 }
 
 static const char *row_string(struct json_object *row, const char *key)
 {
-	struct json_object *value = NULL;
+	struct json_object *value = row_get(row, key);
 
-	return json_object_object_get_ex(row, key, &value) && value ? json_object_get_string(value) : "";
+	return value ? json_object_get_string(value) : "";
 }
 
 static void say_demands(const struct context *ctx, struct json_object *row)
 {
 	static const struct column columns[] = { { "restart", "to be restarted", COLUMN_TEXT } };
 	cleanup_strbuf struct strbuf sb = STRBUF_INIT;
-	struct json_object *reboot = NULL;
 
 	output_record(&sb, columns, 1, row);
 	if (sb.len > 0)
 		context_say(ctx, "%.*s", (int)sb.len - 1, sb.buf);
-	if (json_object_object_get_ex(row, "reboot", &reboot) && json_object_get_boolean(reboot))
+	if (json_object_get_boolean(row_get(row, "reboot")))
 		context_say(ctx, "in full effect only after a reboot");
 }
 
-static struct json_object *start_row(const struct target *target, const struct oid *from,
-	const struct oid *to)
+static int report(const struct context *ctx, struct json_object *row, const char *text, struct error *err)
 {
-	struct json_object *row = json_object_new_object();
-
-	row_text(row, "name", target->component->name);
-	row_text(row, "version_label", NULL);
-	row_oid(row, "from", from);
-	row_oid(row, "to", to);
-	return row;
-}
-
-static int report(const struct context *ctx, const struct target *target,
-	const struct transition *transition, const struct activation_result *result, struct error *err)
-{
-	CLEANUP_ROW struct json_object *row = start_row(target, &result->from, &result->to);
 	cleanup_strbuf struct strbuf time = STRBUF_INIT;
-	int r = add_state(target, row, &result->to, err);
+	int64_t paths = json_object_get_int64(row_get(row, "paths"));
 
-	row_flag(row, "changed", result->changed);
-	row_number(row, "paths", (int64_t)result->paths);
-	row_flag(row, "live", result->live);
-	row_number(row, "total_nanoseconds", (int64_t)result->total_ns);
-	row_number(row, "daemon_nanoseconds", (int64_t)result->daemon_ns);
-	if (r == 0)
-		r = add_demands(target, row, &result->from, &result->to, err);
-	if (r < 0)
-		return r;
 	if (ctx->json)
 		return context_report_json(ctx, row, err);
-	text_add_duration(&time, result->total_ns);
-	if (!result->changed) {
-		context_say(ctx, "%s  %s", row_string(row, "version_label"), transition->unchanged);
+	if (!json_object_get_boolean(row_get(row, "changed"))) {
+		context_say(ctx, "%s  %s", row_string(row, "version_label"), text);
 		return 0;
 	}
-	context_say(ctx, "%s  %s: %llu path%s in %s%s", row_string(row, "version_label"), transition->what,
-		(unsigned long long)result->paths, result->paths == 1 ? "" : "s", strbuf_text(&time),
-		result->live ? "" : " (not mounted)");
+	text_add_duration(&time, (uint64_t)json_object_get_int64(row_get(row, "total_nanoseconds")));
+	context_say(ctx, "%s  %s: %lld path%s in %s%s", row_string(row, "version_label"), text, (long long)paths,
+		paths == 1 ? "" : "s", strbuf_text(&time),
+		json_object_get_boolean(row_get(row, "live")) ? "" : " (not mounted)");
 	say_demands(ctx, row);
 	return 0;
 }
@@ -130,13 +71,13 @@ static bool match_changes(void *arg, const char *path, uint64_t inode)
 	return view_changes_cover(arg, path);
 }
 
-static void say_plan(const struct context *ctx, const struct transition *transition,
+static void say_plan(const struct context *ctx, const char *what,
 	const struct view_changes *changes, const struct processes *processes, struct json_object *row)
 {
 	const size_t shown = ctx->verbose || changes->count <= PLAN_FILES_SHOWN ? changes->count :
 										  PLAN_FILES_SHOWN;
 
-	context_say(ctx, "%s  (dry run) %s: %zu path%s", row_string(row, "version_label"), transition->what,
+	context_say(ctx, "%s  (dry run) %s: %zu path%s", row_string(row, "version_label"), what,
 		changes->count, changes->count == 1 ? "" : "s");
 	for (size_t i = 0; i < shown; i++)
 		context_say(ctx, "  %c  %s", changes->changes[i].status, changes->changes[i].path);
@@ -175,7 +116,7 @@ static pid_t daemon_pid(const struct target *target)
 
 	if (control_open(target->store, target->component->name, &control, NULL) < 0)
 		return 0;
-	if (control_simple(control, "status", NULL, &reply, NULL) < 0 ||
+	if (control_simple(control, "status", &reply, NULL) < 0 ||
 		!json_object_object_get_ex(reply, "pid", &pid))
 		return 0;
 	return (pid_t)json_object_get_int(pid);
@@ -183,14 +124,14 @@ static pid_t daemon_pid(const struct target *target)
 
 /* Nothing is written: the composition, if new, lives in the open batch alone. */
 static int show_plan(const struct context *ctx, const struct target *target,
-	const struct transition *transition, const struct oid *to, struct error *err)
+	const struct transition *transition, struct error *err)
 {
-	const struct oid *from = &target->component->active;
-	CLEANUP_ROW struct json_object *row = start_row(target, from, to);
+	const struct oid *from = &target->component->active, *to = &transition->commit;
+	CLEANUP_ROW struct json_object *row = json_object_new_object();
 	cleanup_view_changes struct view_changes changes = VIEW_CHANGES_INIT;
 	cleanup_processes struct processes processes = PROCESSES_INIT;
 	const bool changed = !oid_equal(from, to);
-	int r = add_state(target, row, to, err);
+	int r = transition_add_state(target, row, from, to, err);
 
 	if (r == 0 && changed)
 		r = find_changes(target, to, &changes, err);
@@ -202,59 +143,118 @@ static int show_plan(const struct context *ctx, const struct target *target,
 	row_number(row, "paths", (int64_t)changes.count);
 	row_object(row, "files", view_changes_rows(&changes));
 	row_object(row, "processes", processes_rows(&processes));
-	if (r == 0)
-		r = add_demands(target, row, from, to, err);
 	if (r < 0)
 		return r;
 	if (ctx->json)
 		return context_report_json(ctx, row, err);
 	if (changed)
-		say_plan(ctx, transition, &changes, &processes, row);
+		say_plan(ctx, strbuf_text(&transition->what), &changes, &processes, row);
 	else
 		context_say(ctx, "%s  %s", row_string(row, "version_label"), transition->unchanged);
 	return 0;
 }
 
-/* ---- the switch ---- */
-
-static int perform(const struct context *ctx, struct target *target,
-	const struct transition *transition, const struct oid *to, struct error *err)
+static int plan(const struct context *ctx, const struct transition_request *request, struct error *err)
 {
-	struct activation activation = { .action = transition->action, .reason = "" };
-	struct activation_result result = { 0 };
-	cleanup_free char *labels = NULL;
-	struct stack stack;
-	int r = stack_read(target->store, target->component, &target->patches, to, &stack, err);
+	cleanup_target struct target target = TARGET_INIT;
+	cleanup_transition struct transition transition = TRANSITION_INIT;
+	int r = target_open(ctx, context_argument(ctx, 0), TARGET_WRITE, &target, err);
 
-	if (r < 0)
-		return r;
-	labels = target_labels(target, &stack, " ");
-	if (!labels)
-		return error_errno(err, ENOMEM, "component '%s'", target->component->name);
-	activation.labels = labels;
-	r = activate_commit(target->store, target->component, to, &activation, &result, err);
-	if (r < 0)
-		return r;
-	return report(ctx, target, transition, &result, err);
+	if (r == 0)
+		r = transition_resolve(&target, request, &transition, err);
+	return r < 0 ? r : show_plan(ctx, &target, &transition, err);
 }
 
-int transition_run(const struct context *ctx, struct target *target,
-	const struct transition *transition, struct error *err)
-{
-	struct oid to = transition->commit;
-	int r = repo_batch_begin(target->store->repo, err);
+/* ---- the switch ---- */
 
-	if (r < 0)
+static struct json_object *request_json(const struct transition_request *request)
+{
+	struct json_object *object = json_object_new_object(), *names = json_object_new_array();
+
+	row_text(object, "operation", "transition");
+	row_text(object, "kind", transition_kind_name(request->kind));
+	row_flag(object, "all", request->all);
+	for (const char *const *name = request->names; *name; name++)
+		array_text(names, *name);
+	row_object(object, "names", names);
+	return object;
+}
+
+static int ask_daemon(const struct context *ctx, const struct target *target, struct control *control,
+	const struct transition_request *request, struct error *err)
+{
+	CLEANUP_ROW struct json_object *question = request_json(request);
+	CLEANUP_ROW struct json_object *reply = NULL;
+	int r = control_call(control, question, target->lock_fd, &reply, err);
+
+	return r < 0 ? r : report(ctx, row_get(reply, "row"), row_string(reply, "text"), err);
+}
+
+static int refuse_dead_mount(const struct target *target, struct error *err)
+{
+	const char *name = target->component->name;
+	enum mount_state state;
+	int r = mount_query(target->store, target->component, &state, err);
+
+	if (r < 0 || state == MOUNT_NONE)
 		return r;
-	if (transition->stack)
-		r = stack_compose(target->store, target->component, &target->patches, transition->stack, &to,
-			err);
+	return error_set(err, -ENOTCONN,
+		"component '%s' is mounted, but its daemon does not answer: take the mount off with 'veneer umount %s'",
+		name, name);
+}
+
+static int do_it_here(const struct context *ctx, struct target *target,
+	const struct transition_request *request, struct error *err)
+{
+	cleanup_transition struct transition transition = TRANSITION_INIT;
+	CLEANUP_ROW struct json_object *row = NULL;
+	cleanup_free char *text = NULL;
+	int r = target_load(target, context_argument(ctx, 0), err);
+
+	if (r == 0)
+		r = refuse_dead_mount(target, err);
+	if (r == 0)
+		r = transition_resolve(target, request, &transition, err);
+	if (r == 0)
+		r = transition_perform(target, &transition, NULL, NULL, &row, &text, err);
+	return r < 0 ? r : report(ctx, row, text, err);
+}
+
+/* A daemon that is about to start, or to end, has the component's lock and no socket. */
+static int find_daemon(const struct target *target, const char *name, struct control **ret, int *ret_lock,
+	struct error *err)
+{
+	int r = -ETIMEDOUT;
+
+	for (int tries = 0; r == -ETIMEDOUT && tries < DAEMON_WAIT_MS / DAEMON_POLL_MS; tries++) {
+		if (tries > 0)
+			nanosleep(&(struct timespec){ .tv_nsec = DAEMON_POLL_MS * 1000000L }, NULL);
+		r = control_open(target->store, name, ret, err);
+		if (r != -ENOENT)
+			return r;
+		r = control_lock(target->store->run_fd, name, 0, err);
+	}
 	if (r < 0)
-		return r;
+		return error_prefix(err, r, "component '%s'", name);
+	*ret_lock = r;
+	return 0;
+}
+
+int transition_run(const struct context *ctx, const struct transition_request *request, struct error *err)
+{
+	const char *name = context_argument(ctx, 0);
+	cleanup_target struct target target = TARGET_INIT;
+	cleanup_control struct control *control = NULL;
+	int lock = -EBADF, r;
+
 	if (context_dry_run(ctx))
-		return show_plan(ctx, target, transition, &to, err);
-	r = repo_batch_commit(target->store->repo, err);
+		return plan(ctx, request, err);
+	r = target_open_store(ctx, name, TARGET_WRITE, &target, err);
+	if (r == 0)
+		r = find_daemon(&target, name, &control, &lock, err);
 	if (r < 0)
 		return r;
-	return perform(ctx, target, transition, &to, err);
+	r = control ? ask_daemon(ctx, &target, control, request, err) : do_it_here(ctx, &target, request, err);
+	control_unlock(target.store->run_fd, name, lock);
+	return r;
 }

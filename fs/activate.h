@@ -3,13 +3,14 @@
 #define VENEER_FS_ACTIVATE_H
 
 /*
- * The switch, as a command does it (design, section 5):
+ * The switch (design, section 5):
  *
- *     daemon: prepare (view_load + view_complete: objects durable)  →  move the ref (fsynced)
- *     →  daemon: switch (swap the pointer, tell the kernel)  →  journal  →  return
+ *     prepare (view_load + view_complete: objects durable)  →  move the ref (fsynced)
+ *     →  publish (swap the pointer, tell the kernel)  →  journal  →  return
  *
- * Where the component is not mounted, the view is loaded and completed here, and dropped. What can fail comes before the ref moves; on failure nothing has changed.
- * After a crash: the ref is the truth; a daemon that still runs sees it move, one that starts serves it.
+ * What can fail comes before the ref moves; on failure nothing has changed. In the daemon of a mounted
+ * component both steps are the switcher's; where nothing is mounted, the view is made, and dropped.
+ * After a crash: the ref is the truth; a daemon that starts serves it.
  */
 
 #include <stdbool.h>
@@ -17,11 +18,24 @@
 
 #include "store/base/error.h"
 #include "store/component.h"
+#include "store/journal.h"
 
 struct activation {
 	const char *action; /* for the journal: "applied", … */
 	const char *labels; /* the stack afterwards, for the journal */
 	const char *reason; /* "" where none */
+	const struct journal_actor *actor; /* NULL: the calling process */
+};
+
+/* Who serves the component. */
+struct activation_server {
+	void *arg;
+	/* What is served now. */
+	void (*served)(void *arg, struct oid *ret);
+	/* Everything about the switch to COMMIT that can fail. *RET_PATHS will be served differently. */
+	int (*prepare)(void *arg, const struct oid *commit, uint64_t *ret_paths, struct error *err);
+	/* Serve what was prepared; *RET_NS it took. */
+	int (*publish)(void *arg, const struct oid *commit, uint64_t *ret_ns, struct error *err);
 };
 
 struct activation_result {
@@ -30,11 +44,15 @@ struct activation_result {
 	struct oid from, to;
 	uint64_t paths;		 /* that are served differently */
 	uint64_t total_ns;	 /* this call */
-	uint64_t daemon_ns;	 /* the daemon's share, from its "switch" request to the kernel told */
+	uint64_t daemon_ns;	 /* of it, from the swap of the view to the kernel told */
 };
 
-/* Make COMMIT the component's active commit. Store locked by the caller. component->active is updated. */
+/*
+ * Make COMMIT the component's active commit. SERVER NULL: it is not mounted. Store locked by the caller.
+ * component->active is updated.
+ */
 int activate_commit(struct store *store, struct component *component, const struct oid *commit,
-	const struct activation *activation, struct activation_result *ret, struct error *err);
+	const struct activation *activation, const struct activation_server *server,
+	struct activation_result *ret, struct error *err);
 
 #endif

@@ -7,17 +7,17 @@
  * alone may use (0700 store, SO_PEERCRED checked). One JSON object a packet, at most
  * CONTROL_PACKET_MAX bytes, answered by one:
  *
- *     {"operation":"prepare","commit":"HEX"}   load, verify, complete; keep it ready. Nothing is switched.
- *                                              "changed_paths": how many would be served differently
- *     {"operation":"switch","commit":"HEX"}    publish it (prepared or not), tell the kernel, answer
- *     {"operation":"status"}                   see control_status_keys in docs/man/veneer.8
- *     {"operation":"base"}                     the answer brings the O_PATH fd of the base directory along (SCM_RIGHTS)
- *     {"operation":"detach"}                   the mount was taken off: close the socket, watch no ref
+ *     {"operation":"transition","kind":"apply","names":["a"],"all":false}
+ *                              kinds and names as in struct transition_request. Comes with the store's lock as a
+ *                              file descriptor (SCM_RIGHTS), which the daemon keeps until it is done
+ *     {"operation":"status"}   see control_status_keys in docs/man/veneer.8
+ *     {"operation":"base"}     the answer brings the O_PATH fd of the base directory along (SCM_RIGHTS)
+ *     {"operation":"detach"}   the mount was taken off: the socket is closed when this is answered, no ref is watched
  *
  *     {"ok":true, …}   or   {"ok":false,"code":ERRNO,"error":"sentence"}
  *
- * "switch" answers "changed_paths" too, "published_nanoseconds" (from request to the swapped pointer)
- * and "nanoseconds" (to the kernel told).
+ * "transition" answers "row" and "text", see transition_perform(). Whoever answers on the socket holds STORE/run/NAME.lock;
+ * a command that switches what is not mounted holds it too, so that no daemon starts meanwhile.
  */
 
 #include <json-c/json.h>
@@ -40,17 +40,26 @@ static inline void control_closep(struct control **control)
 #define cleanup_control __attribute__((cleanup(control_closep)))
 
 /*
- * Send REQUEST (borrowed), wait at most TIMEOUT_MS for the answer. {"ok":false} becomes its code and message in ERR.
- * The answer, owned by the caller (json_object_put), in *RET_REPLY, which may be NULL.
+ * Send REQUEST (borrowed), with PASSED_FD (borrowed; -EBADF: none) along, and wait for the answer. {"ok":false} becomes its
+ * code and message in ERR. The answer, owned by the caller (json_object_put), in *RET_REPLY, which may be NULL.
+ * -ETIMEDOUT, -ECONNRESET: whether it was done is not known; the connection is good for nothing more.
  */
-int control_call(struct control *control, struct json_object *request, int timeout_ms,
+int control_call(struct control *control, struct json_object *request, int passed_fd,
 	struct json_object **ret_reply, struct error *err);
 
 /* The fd that came with the last answer (to "base"), now the caller's; -EBADF: none came. */
 int control_take_fd(struct control *control);
 
-/* {"operation":OPERATION} with "commit" where COMMIT is not NULL, called. */
-int control_simple(struct control *control, const char *operation, const struct oid *commit,
-	struct json_object **ret_reply, struct error *err);
+/* {"operation":OPERATION}, called. */
+int control_simple(struct control *control, const char *operation, struct json_object **ret_reply,
+	struct error *err);
+
+/*
+ * The right to answer for component NAME, or to switch it where nobody does: STORE/run/NAME.lock. RUN_FD: the store's.
+ * An fd for control_unlock(); -ETIMEDOUT: another's.
+ */
+int control_lock(int run_fd, const char *name, int timeout_ms, struct error *err);
+/* LOCK_FD -EBADF: nothing. */
+void control_unlock(int run_fd, const char *name, int lock_fd);
 
 #endif

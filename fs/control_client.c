@@ -16,17 +16,6 @@ struct control {
 	int received_fd;
 };
 
-int control_address(int run_fd, const char *name, struct sockaddr_un *ret)
-{
-	/* By way of the open directory: a store's path may be longer than a socket's address. */
-	int n;
-
-	memset(ret, 0, sizeof *ret);
-	ret->sun_family = AF_UNIX;
-	n = snprintf(ret->sun_path, sizeof ret->sun_path, "/proc/self/fd/%d/%s.sock", run_fd, name);
-	return n < 0 || (size_t)n >= sizeof ret->sun_path ? -ENAMETOOLONG : 0;
-}
-
 int control_open(struct store *store, const char *name, struct control **ret, struct error *err)
 {
 	cleanup_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -71,35 +60,6 @@ int control_take_fd(struct control *control)
 	return TAKE_FD(control->received_fd);
 }
 
-/* One packet, with the fd that may come along. */
-static ssize_t receive(struct control *control, char *buf, size_t size)
-{
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} ancillary;
-	struct iovec iov = { buf, size };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ancillary,
-		.msg_controllen = sizeof ancillary };
-	struct cmsghdr *header;
-	ssize_t n;
-
-	do
-		n = recvmsg(control->fd, &message, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	header = CMSG_FIRSTHDR(&message);
-	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-		header->cmsg_len == CMSG_LEN(sizeof(int))) {
-		cleanup_closep(&control->received_fd);
-		memcpy(&control->received_fd, CMSG_DATA(header), sizeof(int));
-	}
-	if (message.msg_flags & MSG_TRUNC)
-		return -EMSGSIZE;
-	return n;
-}
-
 static int check_reply(struct control *control, struct json_object *reply, struct error *err)
 {
 	struct json_object *ok, *message, *code;
@@ -117,7 +77,7 @@ static int check_reply(struct control *control, struct json_object *reply, struc
 	return error_set(err, r, "%s", text);
 }
 
-int control_call(struct control *control, struct json_object *request, int timeout_ms,
+int control_call(struct control *control, struct json_object *request, int passed_fd,
 	struct json_object **ret_reply, struct error *err)
 {
 	const char *text = json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN);
@@ -129,17 +89,21 @@ int control_call(struct control *control, struct json_object *request, int timeo
 
 	if (!buf || !text)
 		return error_errno(err, ENOMEM, "ask the daemon of component '%s'", control->name);
-	if (send(control->fd, text, strlen(text), MSG_NOSIGNAL) < 0)
-		return error_errno(err, errno, "ask the daemon of component '%s'", control->name);
+	r = control_send(control->fd, text, passed_fd, 0);
+	if (r < 0)
+		return error_errno(err, -r, "ask the daemon of component '%s'", control->name);
 	do
-		r = poll(&waiting, 1, timeout_ms);
+		r = poll(&waiting, 1, CONTROL_TIMEOUT_MS);
 	while (r < 0 && errno == EINTR);
 	if (r == 0)
-		return error_set(err, -ETIMEDOUT, "the daemon of component '%s' has not answered within %d s",
-			control->name, timeout_ms / 1000);
-	n = r < 0 ? -errno : receive(control, buf, CONTROL_PACKET_MAX);
+		return error_set(err, -ETIMEDOUT,
+			"the daemon of component '%s' has not answered within %d s: see 'veneer status %s'", control->name,
+			CONTROL_TIMEOUT_MS / 1000, control->name);
+	cleanup_closep(&control->received_fd);
+	n = r < 0 ? -errno : control_receive(control->fd, buf, CONTROL_PACKET_MAX, 0, &control->received_fd);
 	if (n <= 0)
-		return error_errno(err, n < 0 ? (int)-n : ECONNRESET, "the daemon of component '%s' did not answer",
+		return error_errno(err, n < 0 ? (int)-n : ECONNRESET,
+			"the daemon of component '%s' did not answer: see 'veneer status %s'", control->name,
 			control->name);
 	buf[n] = '\0';
 	reply = json_tokener_parse(buf);
@@ -151,21 +115,16 @@ int control_call(struct control *control, struct json_object *request, int timeo
 	return r;
 }
 
-int control_simple(struct control *control, const char *operation, const struct oid *commit,
-	struct json_object **ret_reply, struct error *err)
+int control_simple(struct control *control, const char *operation, struct json_object **ret_reply,
+	struct error *err)
 {
 	struct json_object *request = json_object_new_object();
-	char hex[OID_HEX_LENGTH + 1];
 	int r;
 
 	if (!request)
 		return error_errno(err, ENOMEM, "ask the daemon of component '%s'", control->name);
 	json_object_object_add(request, "operation", json_object_new_string(operation));
-	if (commit) {
-		oid_to_hex(commit, hex);
-		json_object_object_add(request, "commit", json_object_new_string(hex));
-	}
-	r = control_call(control, request, CONTROL_TIMEOUT_MS, ret_reply, err);
+	r = control_call(control, request, -EBADF, ret_reply, err);
 	json_object_put(request);
 	return r;
 }

@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "fs/mounts.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
 
@@ -22,6 +23,19 @@ struct control_server {
 	bool running;
 	struct pollfd fds[2 + CLIENTS_MAX]; /* stop, listen, clients; the thread's own */
 };
+
+/* No socket, and nobody kept from being the next to have one. Its own thread's, or after that has ended. */
+static void stop_listening(struct control_server *server)
+{
+	if (server->listen_fd >= 0) {
+		unlinkat(server->config.run_fd, server->socket_name, 0);
+		close(server->listen_fd);
+		server->listen_fd = -EBADF;
+		server->fds[1].fd = -EBADF;
+	}
+	control_unlock(server->config.run_fd, server->config.name, server->config.lock_fd);
+	server->config.lock_fd = -EBADF;
+}
 
 static struct json_object *reply_error(int code, const struct error *err)
 {
@@ -77,60 +91,118 @@ static struct json_object *answer_status(struct control_server *server)
 	return reply;
 }
 
-static struct json_object *answer_prepare(struct control_server *server, const struct oid *commit)
-{
-	struct error err = ERROR_INIT;
-	struct json_object *reply;
-	uint64_t paths;
-	int r = switcher_prepare(server->config.switcher, commit, &paths, &err);
+/* ---- transitions ---- */
 
+/* The names of a request: borrowed from it, the array the caller's. NULL: out of memory, or they are no texts. */
+static const char **request_names(struct json_object *request)
+{
+	struct json_object *array = NULL;
+	size_t count = 0;
+	const char **names;
+
+	if (json_object_object_get_ex(request, "names", &array) && json_object_is_type(array, json_type_array))
+		count = json_object_array_length(array);
+	names = calloc(count + 1, sizeof *names);
+	for (size_t i = 0; names && i < count; i++) {
+		struct json_object *name = json_object_array_get_idx(array, i);
+
+		if (!json_object_is_type(name, json_type_string)) {
+			free(names);
+			return NULL;
+		}
+		names[i] = json_object_get_string(name);
+	}
+	return names;
+}
+
+static int parse_transition(struct json_object *request, struct transition_request *ret, struct error *err)
+{
+	struct json_object *kind = NULL, *all = NULL;
+
+	json_object_object_get_ex(request, "kind", &kind);
+	json_object_object_get_ex(request, "all", &all);
+	if (!json_object_is_type(kind, json_type_string) ||
+		transition_kind_parse(json_object_get_string(kind), &ret->kind) < 0)
+		return error_set(err, -EINVAL, "a transition of no kind that is known");
+	if (ret->kind == TRANSITION_SWITCH && !ret->names[0])
+		return error_set(err, -EINVAL, "a switch to nothing");
+	ret->all = all && json_object_get_boolean(all);
+	return 0;
+}
+
+/* Who asks, as the kernel knows it. */
+static int read_peer(int fd, struct journal_actor *ret, struct error *err)
+{
+	struct ucred peer;
+	socklen_t size = sizeof peer;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		return error_errno(err, errno, "see who asks");
+	return journal_actor_of(peer.pid, peer.uid, ret, err);
+}
+
+static struct json_object *answer_transition(struct control_server *server, int client_fd,
+	struct json_object *request, int lock_fd)
+{
+	struct switcher *switcher = server->config.switcher;
+	cleanup_free const char **names = request_names(request);
+	struct transition_request transition = { .names = names };
+	struct journal_actor actor = { 0 };
+	struct json_object *row = NULL, *reply;
+	cleanup_free char *text = NULL;
+	struct error err = ERROR_INIT;
+	int r = names ? parse_transition(request, &transition, &err) :
+			error_set(&err, -EINVAL, "a transition with names that are none");
+
+	if (r == 0)
+		r = store_lock_confirm(switcher_store(switcher), lock_fd, &err);
+	if (r == 0)
+		r = read_peer(client_fd, &actor, &err);
+	if (r == 0)
+		r = switcher_transition(switcher, &transition, &actor, &row, &text, &err);
+	journal_actor_release(&actor);
 	if (r < 0)
 		return reply_error(r, &err);
 	reply = reply_ok();
-	add_number(reply, "changed_paths", paths);
+	json_object_object_add(reply, "row", row);
+	add_string(reply, "text", text);
 	return reply;
 }
 
-static struct json_object *answer_switch(struct control_server *server, const struct oid *commit)
-{
-	struct error err = ERROR_INIT;
-	struct switch_report report;
-	struct json_object *reply;
-	int r = switcher_switch(server->config.switcher, commit, &report, &err);
+/* ---- all operations ---- */
 
-	if (r < 0)
-		return reply_error(r, &err);
-	reply = reply_ok();
-	add_number(reply, "changed_paths", report.paths);
-	add_number(reply, "published_nanoseconds", report.published_ns);
-	add_number(reply, "nanoseconds", report.total_ns);
-	return reply;
-}
-
+/* The socket goes away before the answer: whoever mounts next finds none, and the lock free. */
 static struct json_object *answer_detach(struct control_server *server)
 {
+	const struct control_server_config *config = &server->config;
+	struct error err = ERROR_INIT;
+	bool there = true, topmost;
 	uint64_t one = 1;
-	ssize_t written = write(server->detach_fd, &one, sizeof one);
+	ssize_t written;
+	int r = mounts_find_device(config->directory, config->device, &there, &topmost, &err);
 
+	if (r == 0 && there)
+		r = error_set(&err, -EBUSY, "component '%s' is still mounted on '%s'", config->name, config->directory);
+	if (r < 0)
+		return reply_error(r, &err);
+	stop_listening(server);
+	written = write(server->detach_fd, &one, sizeof one);
 	(void)written; /* a full counter is readable as well */
 	return reply_ok();
 }
 
-static struct json_object *answer(struct control_server *server, struct json_object *request, int *ret_fd)
+static struct json_object *answer(struct control_server *server, int client_fd, struct json_object *request,
+	int received_fd, int *ret_fd)
 {
-	struct json_object *value;
+	struct json_object *value = NULL;
 	struct error err = ERROR_INIT;
-	const char *operation = "", *hex = "";
-	struct oid commit;
+	const char *operation = "";
 
-	if (json_object_is_type(request, json_type_object)) {
-		if (json_object_object_get_ex(request, "operation", &value))
-			operation = json_object_get_string(value);
-		if (json_object_object_get_ex(request, "commit", &value))
-			hex = json_object_get_string(value);
-	}
-	if (!operation)
-		operation = "";
+	if (json_object_is_type(request, json_type_object) &&
+		json_object_object_get_ex(request, "operation", &value) && json_object_is_type(value, json_type_string))
+		operation = json_object_get_string(value);
+	if (strcmp(operation, "transition") == 0)
+		return answer_transition(server, client_fd, request, received_fd);
 	if (strcmp(operation, "status") == 0)
 		return answer_status(server);
 	if (strcmp(operation, "detach") == 0)
@@ -139,54 +211,32 @@ static struct json_object *answer(struct control_server *server, struct json_obj
 		*ret_fd = server->config.base_fd;
 		return reply_ok();
 	}
-	if (strcmp(operation, "prepare") != 0 && strcmp(operation, "switch") != 0)
-		return reply_error(error_set(&err, -EINVAL, "no such operation: '%.64s'", operation), &err);
-	if (!hex || oid_from_hex(hex, strlen(hex), &commit) < 0)
-		return reply_error(error_set(&err, -EINVAL, "'%.64s' is no commit id", hex ? hex : ""), &err);
-	return strcmp(operation, "switch") == 0 ? answer_switch(server, &commit) : answer_prepare(server, &commit);
-}
-
-static void send_reply(int fd, struct json_object *reply, int passed_fd)
-{
-	const char *text = json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN);
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} ancillary;
-	struct iovec iov = { (void *)text, strlen(text) };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (passed_fd >= 0) {
-		memset(&ancillary, 0, sizeof ancillary);
-		ancillary.header.cmsg_level = SOL_SOCKET;
-		ancillary.header.cmsg_type = SCM_RIGHTS;
-		ancillary.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&ancillary.header), &passed_fd, sizeof(int));
-		message.msg_control = &ancillary;
-		message.msg_controllen = sizeof ancillary;
-	}
-	/* A client that does not listen loses its answer; the daemon waits for nobody. */
-	if (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		log_message(LOG_INFO, "a client of the control socket left without its answer");
+	return reply_error(error_set(&err, -EINVAL, "no such operation: '%.64s'", operation), &err);
 }
 
 /* false: the client is gone. */
 static bool serve_client(struct control_server *server, int fd)
 {
 	cleanup_free char *buf = malloc(CONTROL_PACKET_MAX + 1);
+	cleanup_close int received_fd = -EBADF;
 	struct json_object *request, *reply;
 	int passed_fd = -EBADF;
 	ssize_t n;
 
 	if (!buf)
 		return false;
-	n = recv(fd, buf, CONTROL_PACKET_MAX, MSG_DONTWAIT);
+	n = control_receive(fd, buf, CONTROL_PACKET_MAX, MSG_DONTWAIT, &received_fd);
 	if (n <= 0)
-		return n < 0 && (errno == EAGAIN || errno == EINTR);
+		return n == -EAGAIN;
 	buf[n] = '\0';
 	request = json_tokener_parse(buf);
-	reply = answer(server, request, &passed_fd);
-	send_reply(fd, reply, passed_fd);
+	reply = answer(server, fd, request, received_fd, &passed_fd);
+	/* A client that has the answer may be the next who locks the store. */
+	cleanup_closep(&received_fd);
+	received_fd = -EBADF;
+	/* A client that does not listen loses its answer; the daemon waits for nobody. */
+	if (control_send(fd, json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN), passed_fd, MSG_DONTWAIT) < 0)
+		log_message(LOG_INFO, "a client of the control socket left without its answer");
 	json_object_put(reply);
 	json_object_put(request);
 	return true;
@@ -247,7 +297,7 @@ static int listen_socket(struct control_server *server, struct error *err)
 	server->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (server->listen_fd < 0)
 		return error_errno(err, errno, "control socket '%s'", server->socket_name);
-	/* What a killed daemon left; that none is alive was seen before. */
+	/* What a killed daemon left: that none is alive says the lock, which is ours. */
 	unlinkat(server->config.run_fd, server->socket_name, 0);
 	if (bind(server->listen_fd, (struct sockaddr *)&address, sizeof address) < 0 ||
 		fchmodat(server->config.run_fd, server->socket_name, 0600, 0) < 0 ||
@@ -262,8 +312,10 @@ int control_server_start(const struct control_server_config *config, struct cont
 	struct control_server *server = calloc(1, sizeof *server);
 	int r;
 
-	if (!server)
+	if (!server) {
+		control_unlock(config->run_fd, config->name, config->lock_fd);
 		return error_errno(err, ENOMEM, "control socket of component '%s'", config->name);
+	}
 	server->config = *config;
 	server->listen_fd = -EBADF;
 	server->stop_fd = eventfd(0, EFD_CLOEXEC);
@@ -313,10 +365,7 @@ void control_server_stop(struct control_server *server)
 		if (server->fds[i].fd >= 0)
 			close(server->fds[i].fd);
 	}
-	if (server->listen_fd >= 0) {
-		close(server->listen_fd);
-		unlinkat(server->config.run_fd, server->socket_name, 0);
-	}
+	stop_listening(server);
 	if (server->stop_fd >= 0)
 		close(server->stop_fd);
 	if (server->detach_fd >= 0)

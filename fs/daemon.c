@@ -16,6 +16,7 @@
 #include "fs/control_internal.h"
 #include "fs/kernel_abi.h"
 #include "fs/mounts.h"
+#include "fs/ref_watch.h"
 #include "fs/session.h"
 #include "fs/switch.h"
 #include "store/base/cleanup.h"
@@ -26,6 +27,7 @@
 #define THREADS_MAX 16u
 #define FDS_MIN 16u
 #define FDS_MAX 1024u
+#define CONTROL_WAIT_MS 10000 /* for a daemon that is about to let go */
 
 #define FILESYSTEM_OVERLAY 0x794c7630
 #define FILESYSTEM_FUSE 0x65735546
@@ -42,9 +44,13 @@ struct daemon {
 	struct overlay *overlay;
 	struct session *session;
 	struct switcher *switcher;
+	struct ref_watch *watch;
+	int control_lock; /* until the control server has it */
 	struct control_server *control;
 	int signal_fd;
 	bool mounted;
+	bool detached;	/* taken off while somebody uses it: the connection lives on */
+	dev_t device;	/* of the mount */
 	enum io_mode io;
 	const char *io_reason;
 };
@@ -52,12 +58,15 @@ struct daemon {
 static void daemon_release(struct daemon *daemon)
 {
 	control_server_stop(daemon->control);
+	ref_watch_stop(daemon->watch);
 	switcher_free(daemon->switcher);
 	session_free(daemon->session);
 	overlay_free(daemon->overlay);
 	view_unref(daemon->view);
 	if (daemon->base_fd >= 0)
 		close(daemon->base_fd);
+	if (daemon->component)
+		control_unlock(daemon->store->run_fd, daemon->component->name, daemon->control_lock);
 	component_freep(&daemon->component);
 	store_freep(&daemon->heal_store);
 	store_freep(&daemon->store);
@@ -81,6 +90,29 @@ static int check_not_mounted(struct daemon *daemon, struct error *err)
 			"component '%s' is already mounted on '%s'; take it off with 'veneer umount %s'",
 			component->name, component->directory, component->name);
 	return 0;
+}
+
+/*
+ * The right to serve this component, against a second mount and against a command that switches what is not mounted. A
+ * daemon whose mount was taken off behind its back still has it, and is told.
+ */
+static int lock_control(struct daemon *daemon, struct error *err)
+{
+	const char *name = daemon->component->name;
+	cleanup_control struct control *control = NULL;
+	int r = check_not_mounted(daemon, err);
+
+	if (r < 0)
+		return r;
+	daemon->control_lock = control_lock(daemon->store->run_fd, name, 0, NULL);
+	if (daemon->control_lock == -ETIMEDOUT) {
+		if (control_open(daemon->store, name, &control, NULL) == 0)
+			control_simple(control, "detach", NULL, NULL);
+		daemon->control_lock = control_lock(daemon->store->run_fd, name, CONTROL_WAIT_MS, err);
+	}
+	if (daemon->control_lock < 0)
+		return error_prefix(err, daemon->control_lock, "mount component '%s'", name);
+	return check_not_mounted(daemon, err);
 }
 
 static int open_base_directory(struct daemon *daemon, struct error *err)
@@ -180,7 +212,7 @@ static int prepare(struct daemon *daemon, const char *store_path, const char *na
 	if (r == 0)
 		r = component_load(daemon->store, name, &daemon->component, err);
 	if (r == 0)
-		r = check_not_mounted(daemon, err);
+		r = lock_control(daemon, err);
 	/* A foreground daemon may have been started from within the directory: it must not hold it. */
 	if (r == 0 && chdir("/") < 0)
 		r = error_errno(err, errno, "change to '/'");
@@ -232,11 +264,29 @@ static int mount_over(struct daemon *daemon, int device_fd, struct error *err)
 	return 0;
 }
 
-static void unmount(struct daemon *daemon)
+/* false: it is not for us to take off what lies there. */
+static bool unmount(struct daemon *daemon)
 {
-	if (daemon->mounted && umount2(daemon->component->directory, UMOUNT_NOFOLLOW) < 0 && errno != EINVAL)
-		umount2(daemon->component->directory, UMOUNT_NOFOLLOW | MNT_DETACH);
+	const char *directory = daemon->component->directory;
+	bool there, topmost;
+
+	if (!daemon->mounted)
+		return true;
+	if (daemon->device != 0 && mounts_find_device(directory, daemon->device, &there, &topmost, NULL) == 0) {
+		daemon->mounted = there;
+		if (there && !topmost)
+			log_message(LOG_ERR,
+				"component '%s': another filesystem is mounted over it on '%s': take that off first; serving goes on",
+				daemon->component->name, directory);
+		if (!there || !topmost)
+			return !there;
+	}
+	if (umount2(directory, UMOUNT_NOFOLLOW) < 0 && errno != EINVAL) {
+		umount2(directory, UMOUNT_NOFOLLOW | MNT_DETACH);
+		daemon->detached = true;
+	}
 	daemon->mounted = false;
+	return true;
 }
 
 /* Does the mount answer? The kernel asks for INIT, then for the root. */
@@ -249,6 +299,7 @@ static int mount_answers(struct daemon *daemon, struct error *err)
 	if (!session_ready(daemon->session))
 		return error_set(err, -EPROTO, "the new mount on '%s' answers, but not through this daemon",
 			daemon->component->directory);
+	daemon->device = st.st_dev;
 	return 0;
 }
 
@@ -334,8 +385,8 @@ static int start_session(struct daemon *daemon, struct error *err)
 
 static int start_control(struct daemon *daemon, struct error *err)
 {
-	struct control_server_config config = { .run_fd = daemon->store->run_fd,
-		.name = daemon->component->name, .session = daemon->session, .base_fd = daemon->base_fd,
+	struct control_server_config config = { .run_fd = daemon->store->run_fd, .directory = daemon->component->directory,
+		.device = daemon->device, .name = daemon->component->name, .session = daemon->session, .base_fd = daemon->base_fd,
 		.io = io_mode_name(daemon->io), .io_reason = daemon->io_reason,
 		.write = write_mode_name(daemon->options->write) };
 	int r = switcher_new(daemon->store, daemon->component, daemon->base_fd, daemon->session, daemon->view,
@@ -343,9 +394,12 @@ static int start_control(struct daemon *daemon, struct error *err)
 
 	if (r < 0)
 		return r;
+	r = ref_watch_start(daemon->switcher, &daemon->watch, err);
+	if (r < 0)
+		return r;
 	config.switcher = daemon->switcher;
-	r = control_server_start(&config, &daemon->control, err);
-	return r < 0 ? r : switcher_watch(daemon->switcher, err);
+	config.lock_fd = TAKE_FD(daemon->control_lock);
+	return control_server_start(&config, &daemon->control, err);
 }
 
 /* ---- while it lives ---- */
@@ -354,7 +408,8 @@ static void stop_listening(struct daemon *daemon)
 {
 	control_server_stop(daemon->control);
 	daemon->control = NULL;
-	switcher_unwatch(daemon->switcher);
+	ref_watch_stop(daemon->watch);
+	daemon->watch = NULL;
 }
 
 /* Until the connection has ended. A signal takes the mount off; open files keep the connection alive. */
@@ -377,10 +432,8 @@ static void serve(struct daemon *daemon)
 			stop_listening(daemon);
 		}
 		if (fds[1].revents && read(daemon->signal_fd, &signal, sizeof signal) == sizeof signal &&
-			signal.ssi_signo != SIGHUP) {
-			unmount(daemon);
+			signal.ssi_signo != SIGHUP && unmount(daemon))
 			stop_listening(daemon);
-		}
 	}
 }
 
@@ -401,7 +454,7 @@ static int take_signals(struct daemon *daemon, struct error *err)
 int daemon_run(const char *store_path, const char *name, const struct mount_options *options,
 	daemon_ready_fn ready, void *arg)
 {
-	struct daemon daemon = { .options = options, .base_fd = -EBADF, .signal_fd = -EBADF,
+	struct daemon daemon = { .options = options, .base_fd = -EBADF, .signal_fd = -EBADF, .control_lock = -EBADF,
 		.heal_lock = PTHREAD_MUTEX_INITIALIZER };
 	struct error err = ERROR_INIT;
 	int r;
@@ -421,6 +474,9 @@ int daemon_run(const char *store_path, const char *name, const struct mount_opti
 	ready(arg, r, &err);
 	if (r == 0)
 		serve(&daemon);
+	/* A start that failed while somebody had found the mount already: the process ends, and with it what he holds. */
+	else if (daemon.detached)
+		return r;
 	if (daemon.session)
 		session_wait(daemon.session);
 	daemon_release(&daemon);

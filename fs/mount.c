@@ -155,7 +155,7 @@ int mount_open_base(struct store *store, const struct component *component, int 
 	} else {
 		r = control_open(store, component->name, &control, err);
 		if (r == 0)
-			r = control_simple(control, "base", NULL, NULL, err);
+			r = control_simple(control, "base", NULL, err);
 		if (r < 0)
 			return r;
 		fd = control_take_fd(control);
@@ -192,7 +192,7 @@ int mount_stop(struct store *store, const struct component *component, bool *ret
 			return error_errno(err, errno, "unmount '%s'", component->directory);
 		lazy = true;
 	}
-	if (control && control_simple(control, "detach", NULL, NULL, NULL) < 0)
+	if (control && control_simple(control, "detach", NULL, NULL) < 0)
 		log_message(LOG_INFO, "the daemon of component '%s' has gone already", component->name);
 	*ret_lazy = lazy;
 	return 0;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "store/base/cleanup.h"
 
@@ -31,12 +32,24 @@ static char *field(char **line)
 	return strsep(line, " ");
 }
 
-int mounts_line(char *line, const char *directory)
+/* "8:1" */
+static dev_t parse_device(const char *text)
+{
+	unsigned device_major, device_minor;
+
+	return sscanf(text, "%u:%u", &device_major, &device_minor) == 2 ? makedev(device_major, device_minor) : 0;
+}
+
+int mounts_line(char *line, const char *directory, dev_t *ret_device)
 {
 	char *rest = line, *where = NULL, *type;
 
-	for (int i = 0; i < 5; i++)
+	*ret_device = 0;
+	for (int i = 0; i < 5; i++) {
 		where = field(&rest);
+		if (i == 2 && where)
+			*ret_device = parse_device(where);
+	}
 	if (!where)
 		return -ENOENT;
 	unescape(where);
@@ -50,22 +63,56 @@ int mounts_line(char *line, const char *directory)
 	return type && strcmp(type, MOUNT_TYPE) == 0;
 }
 
-int mounts_find(const char *directory, bool *ret_ours, struct error *err)
+/* Every mount at DIRECTORY, the lowest one first. */
+static int each_mount(const char *directory, void (*fn)(void *arg, bool ours, dev_t device), void *arg,
+	struct error *err)
 {
 	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL;
 	size_t alloc = 0;
-	bool ours = false;
 
 	if (!file)
 		return error_errno(err, errno, "read '/proc/self/mountinfo'");
 	while (getline(&line, &alloc, file) > 0) {
-		int r = mounts_line(line, directory);
+		dev_t device;
+		int r = mounts_line(line, directory, &device);
 
-		/* Later lines lie on top of earlier ones. */
 		if (r >= 0)
-			ours = r > 0;
+			fn(arg, r > 0, device);
 	}
-	*ret_ours = ours;
-	return 0;
+	return ferror(file) ? error_errno(err, EIO, "read '/proc/self/mountinfo'") : 0;
+}
+
+static void note_ours(void *arg, bool ours, dev_t device)
+{
+	*(bool *)arg = ours;
+}
+
+int mounts_find(const char *directory, bool *ret_ours, struct error *err)
+{
+	*ret_ours = false;
+	return each_mount(directory, note_ours, ret_ours, err);
+}
+
+struct search {
+	dev_t device;
+	bool there, topmost;
+};
+
+static void note_device(void *arg, bool ours, dev_t device)
+{
+	struct search *search = arg;
+
+	search->topmost = ours && device == search->device;
+	search->there |= search->topmost;
+}
+
+int mounts_find_device(const char *directory, dev_t device, bool *ret_there, bool *ret_topmost, struct error *err)
+{
+	struct search search = { .device = device };
+	int r = each_mount(directory, note_device, &search, err);
+
+	*ret_there = search.there;
+	*ret_topmost = search.topmost;
+	return r;
 }

@@ -6,18 +6,23 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "store/base/error.h"
 
 #define MOUNT_TYPE "fuse.veneer"
 
 /*
- * What LINE of mountinfo (taken apart here) says of DIRECTORY: 1: our mount is on it; 0: another's is; -ENOENT:
- * the line is about another directory, or is none.
+ * What LINE of mountinfo (taken apart here) says of DIRECTORY: 1: a mount of veneer's is on it; 0: another's is;
+ * -ENOENT: the line is about another directory, or is none. *RET_DEVICE: the mounted filesystem's, as st_dev; 0
+ * where the line does not say.
  */
-int mounts_line(char *line, const char *directory);
+int mounts_line(char *line, const char *directory, dev_t *ret_device);
 
-/* Is the topmost mount at the absolute path DIRECTORY ours? */
+/* Is the topmost mount at the absolute path DIRECTORY veneer's? */
 int mounts_find(const char *directory, bool *ret_ours, struct error *err);
+
+/* Is veneer's mount with the device DEVICE at DIRECTORY, and is it the topmost one there? */
+int mounts_find_device(const char *directory, dev_t device, bool *ret_there, bool *ret_topmost, struct error *err);
 
 #endif

@@ -2,22 +2,19 @@
 #include "fs/switch.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/inotify.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "fs/invalidate.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
-#include "store/journal.h"
 
 #define DRAIN_TIMEOUT_MS 10000
-#define WATCH_FALLBACK_MS 1000 /* inotify misses what it cannot watch: a directory that is replaced */
 #define HEALTH_BYTES 512
+#define JOURNAL_LOOK_BACK 64
 
 struct switcher {
 	struct store *store;
@@ -26,16 +23,12 @@ struct switcher {
 	int base_fd;
 	struct session *session;
 
-	pthread_mutex_t lock; /* guards all below; held through a whole switch */
+	pthread_mutex_t lock; /* guards the store and all below; held through a whole switch */
 	struct oid served;
-	struct view *prepared; /* NULL: none */
+	int64_t served_since_us;
+	struct view *prepared; /* NULL: none; within one switch only, for what it inherits from the base may change */
 	struct oid refused;    /* zero: none */
-	struct switch_report last;
 	char health[HEALTH_BYTES];
-
-	pthread_t watcher;
-	bool watching;
-	int stop_fd;
 };
 
 static uint64_t now_ns(void)
@@ -44,6 +37,14 @@ static uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static int64_t clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 int switcher_new(struct store *store, const struct component *component, int base_fd, struct session *session,
@@ -59,10 +60,10 @@ int switcher_new(struct store *store, const struct component *component, int bas
 	switcher->base_fd = base_fd;
 	switcher->session = session;
 	switcher->served = *view_commit(first);
-	switcher->stop_fd = eventfd(0, EFD_CLOEXEC);
+	switcher->served_since_us = clock_us();
 	snprintf(switcher->health, sizeof switcher->health, "ok");
 	component_ref(component->name, "active", switcher->ref);
-	if (!switcher->name || switcher->stop_fd < 0) {
+	if (!switcher->name) {
 		switcher_free(switcher);
 		return error_errno(err, ENOMEM, "component '%s'", component->name);
 	}
@@ -74,55 +75,77 @@ void switcher_free(struct switcher *switcher)
 {
 	if (!switcher)
 		return;
-	switcher_unwatch(switcher);
 	view_unref(switcher->prepared);
-	if (switcher->stop_fd >= 0)
-		close(switcher->stop_fd);
 	pthread_mutex_destroy(&switcher->lock);
 	free(switcher->name);
 	free(switcher);
 }
 
-static int make_view(struct switcher *switcher, const struct oid *commit, struct view **ret, struct error *err)
+const char *switcher_name(const struct switcher *switcher)
+{
+	return switcher->name;
+}
+
+struct store *switcher_store(const struct switcher *switcher)
+{
+	return switcher->store;
+}
+
+/* ---- the switch; the lock is held ---- */
+
+static void drop_prepared(struct switcher *switcher)
+{
+	view_unref(switcher->prepared);
+	switcher->prepared = NULL;
+}
+
+static int prepare(struct switcher *switcher, const struct oid *commit, struct error *err)
 {
 	cleanup_view struct view *view = NULL;
+	char hex[OID_HEX_LENGTH + 1];
 	int r = view_load(switcher->store, commit, &view, err);
 
 	if (r == 0)
 		r = view_complete(view, switcher->store, switcher->base_fd, err);
-	if (r == 0)
-		*ret = TAKE_PTR(view);
-	return r;
-}
-
-static int prepare_locked(struct switcher *switcher, const struct oid *commit, struct error *err)
-{
-	char hex[OID_HEX_LENGTH + 1];
-	struct view *view = NULL;
-	int r;
-
-	if (switcher->prepared && oid_equal(view_commit(switcher->prepared), commit))
-		return 0;
-	r = make_view(switcher, commit, &view, err);
 	if (r < 0) {
 		oid_to_hex(commit, hex);
 		return error_prefix(err, r, "commit '%.12s' cannot be served", hex);
 	}
-	view_unref(switcher->prepared);
-	switcher->prepared = view;
+	drop_prepared(switcher);
+	switcher->prepared = TAKE_PTR(view);
 	return 0;
 }
 
-int switcher_prepare(struct switcher *switcher, const struct oid *commit, uint64_t *ret_paths, struct error *err)
+static void publish(struct switcher *switcher)
 {
-	SCOPED_LOCK(&switcher->lock);
-	cleanup_view struct view *served = NULL;
-	int r;
+	struct overlay *overlay = switcher->session->overlay;
+	cleanup_view struct view *view = TAKE_PTR(switcher->prepared);
+	cleanup_view struct view *old = overlay_publish(overlay, view);
 
-	*ret_paths = 0;
-	if (oid_equal(&switcher->served, commit))
-		return 0;
-	r = prepare_locked(switcher, commit, err);
+	switcher->served = *view_commit(view);
+	switcher->served_since_us = clock_us();
+	switcher->refused = (struct oid){ { 0 } };
+	snprintf(switcher->health, sizeof switcher->health, "ok");
+	/* Answers that were made with the old view must be with the kernel before it is told to forget them. */
+	while (!overlay_drain(overlay, DRAIN_TIMEOUT_MS))
+		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
+			switcher->name, DRAIN_TIMEOUT_MS / 1000);
+	invalidate_difference(switcher->session, switcher->base_fd, old, view);
+}
+
+/* ---- for commands ---- */
+
+static void serve_tell(void *arg, struct oid *ret)
+{
+	*ret = ((struct switcher *)arg)->served;
+}
+
+static int serve_prepare(void *arg, const struct oid *commit, uint64_t *ret_paths, struct error *err)
+{
+	struct switcher *switcher = arg;
+	cleanup_view struct view *served = NULL;
+	int r = prepare(switcher, commit, err);
+
 	if (r < 0)
 		return r;
 	served = overlay_view(switcher->session->overlay);
@@ -130,41 +153,39 @@ int switcher_prepare(struct switcher *switcher, const struct oid *commit, uint64
 	return r < 0 ? error_errno(err, -r, "component '%s'", switcher->name) : 0;
 }
 
-static int switch_locked(struct switcher *switcher, const struct oid *commit, struct error *err)
+static int serve_publish(void *arg, const struct oid *commit, uint64_t *ret_ns, struct error *err)
 {
-	struct overlay *overlay = switcher->session->overlay;
-	cleanup_view struct view *view = NULL;
-	cleanup_view struct view *old = NULL;
+	struct switcher *switcher = arg;
 	uint64_t start = now_ns();
-	int r = prepare_locked(switcher, commit, err);
 
-	if (r < 0)
-		return r;
-	view = TAKE_PTR(switcher->prepared);
-	old = overlay_publish(overlay, view);
-	switcher->served = *commit;
-	switcher->refused = (struct oid){ { 0 } };
-	snprintf(switcher->health, sizeof switcher->health, "ok");
-	switcher->last.published_ns = now_ns() - start;
-	/* Answers that were made with the old view must be with the kernel before it is told to forget them. */
-	while (!overlay_drain(overlay, DRAIN_TIMEOUT_MS))
-		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
-			switcher->name, DRAIN_TIMEOUT_MS / 1000);
-	switcher->last.paths = invalidate_difference(switcher->session, switcher->base_fd, old, view);
-	switcher->last.total_ns = now_ns() - start;
+	publish(switcher);
+	*ret_ns = now_ns() - start;
 	return 0;
 }
 
-int switcher_switch(struct switcher *switcher, const struct oid *commit, struct switch_report *ret,
-	struct error *err)
+static int perform(struct switcher *switcher, const struct transition_request *request,
+	const struct journal_actor *actor, struct json_object **ret_row, char **ret_text, struct error *err)
+{
+	const struct activation_server server = { switcher, serve_tell, serve_prepare, serve_publish };
+	cleanup_target struct target target = TARGET_INIT;
+	cleanup_transition struct transition transition = TRANSITION_INIT;
+	int r;
+
+	target.store = switcher->store;
+	target.store_borrowed = true;
+	r = target_load(&target, switcher->name, err);
+	if (r == 0)
+		r = transition_resolve(&target, request, &transition, err);
+	return r < 0 ? r : transition_perform(&target, &transition, &server, actor, ret_row, ret_text, err);
+}
+
+int switcher_transition(struct switcher *switcher, const struct transition_request *request,
+	const struct journal_actor *actor, struct json_object **ret_row, char **ret_text, struct error *err)
 {
 	SCOPED_LOCK(&switcher->lock);
-	int r = 0;
+	int r = perform(switcher, request, actor, ret_row, ret_text, err);
 
-	if (!oid_equal(&switcher->served, commit))
-		r = switch_locked(switcher, commit, err);
-	if (r == 0)
-		*ret = switcher->last;
+	drop_prepared(switcher);
 	return r;
 }
 
@@ -176,114 +197,68 @@ void switcher_state(struct switcher *switcher, struct oid *ret_commit, char *hea
 	snprintf(health, health_size, "%s", switcher->health);
 }
 
-/* ---- the ref, moved by whomever ---- */
+/* ---- for the watch of the ref ---- */
 
-/* Is the newest entry of the journal about this commit? Then whoever moved the ref has written it. */
-static int tip_is_about(void *arg, const struct journal_entry *entry, struct error *err)
+static void refuse(struct switcher *switcher, const struct oid *commit, const char *reason)
 {
-	return oid_equal(&entry->to, arg) ? 1 : 2;
+	switcher->refused = *commit;
+	snprintf(switcher->health, sizeof switcher->health, "refused: %.*s", HEALTH_BYTES - 16, reason);
 }
 
-static void write_journal(struct switcher *switcher, const char *action, const struct oid *from,
-	const struct oid *to, const char *reason)
+enum follow_outcome switcher_follow(struct switcher *switcher, struct follow_report *ret)
 {
+	SCOPED_LOCK(&switcher->lock);
 	struct error err = ERROR_INIT;
-	struct journal_entry entry = { .from = *from, .to = *to, .action = (char *)action, .labels = (char *)"",
-		.reason = (char *)reason };
-	cleanup_close int lock = -EBADF;
-	int r;
+	bool again;
 
-	/* A command that moves the ref holds the lock until it has written its own entry. */
-	lock = store_lock(switcher->store, STORE_LOCK_TIMEOUT_MS, &err);
-	r = lock < 0 ? lock : 0;
-	if (r == 0) {
-		SCOPED_LOCK(&switcher->lock);
-
-		if (journal_each(switcher->store, switcher->name, 1, tip_is_about, (void *)to, NULL) == 1)
-			return;
-		r = journal_append(switcher->store, switcher->name, &entry, &err);
+	if (repo_ref_read(switcher->store->repo, switcher->ref, &ret->to, &err) < 0)
+		return FOLLOW_NOTHING;
+	again = oid_equal(&ret->to, &switcher->refused);
+	if (oid_equal(&ret->to, &switcher->served)) {
+		switcher->refused = (struct oid){ { 0 } };
+		snprintf(switcher->health, sizeof switcher->health, "ok");
+		return FOLLOW_NOTHING;
 	}
-	if (r < 0)
-		log_message(LOG_ERR, "component '%s': no journal entry for a switch: %s", switcher->name, err.message);
+	ret->from = switcher->served;
+	ret->since_us = switcher->served_since_us;
+	if (prepare(switcher, &ret->to, &err) == 0) {
+		publish(switcher);
+		return FOLLOW_SWITCHED;
+	}
+	snprintf(ret->reason, sizeof ret->reason, "%s", err.message);
+	refuse(switcher, &ret->to, err.message);
+	return again ? FOLLOW_NOTHING : FOLLOW_REFUSED;
 }
 
-
-/* Serve what the ref names now, if that is not so already. */
-static void follow_ref(struct switcher *switcher)
+bool switcher_refuses(struct switcher *switcher)
 {
-	struct error err = ERROR_INIT;
-	struct oid commit, from;
-	char hex[OID_HEX_LENGTH + 1];
-	int r;
+	SCOPED_LOCK(&switcher->lock);
 
-	{
-		SCOPED_LOCK(&switcher->lock);
-
-		r = repo_ref_read(switcher->store->repo, switcher->ref, &commit, &err);
-		if (r < 0 || oid_equal(&commit, &switcher->served) || oid_equal(&commit, &switcher->refused))
-			return;
-		from = switcher->served;
-		r = switch_locked(switcher, &commit, &err);
-		if (r < 0) {
-			switcher->refused = commit;
-			snprintf(switcher->health, sizeof switcher->health, "refused: %.*s", HEALTH_BYTES - 16,
-				err.message);
-		}
-	}
-	oid_to_hex(&commit, hex);
-	if (r < 0) {
-		log_message(LOG_ERR, "component '%s': %s; the last good state goes on being served", switcher->name,
-			err.message);
-		write_journal(switcher, "refused", &from, &commit, err.message);
-	} else {
-		log_message(LOG_NOTICE, "component '%s': now serving %.12s, as its ref says", switcher->name, hex);
-		write_journal(switcher, "switched", &from, &commit, "the ref was moved");
-	}
+	return !oid_is_zero(&switcher->refused);
 }
 
-static void *watch(void *arg)
+/* 1: the move is in the journal; 2: it is not, for what follows is older. */
+static int look_for_move(void *arg, const struct journal_entry *entry, struct error *err)
 {
-	struct switcher *switcher = arg;
-	cleanup_close int inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	cleanup_free char *path = NULL;
-	char events[4096];
+	const struct follow_report *report = arg;
 
-	/* A ref is replaced by rename: seen in its directory. Packed ones: in git/ itself. */
-	if (inotify >= 0 && asprintf(&path, "%s/git/refs/veneer/%s", switcher->store->path, switcher->name) > 0) {
-		inotify_add_watch(inotify, path, IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE);
-		path[strlen(path) - strlen(switcher->name) - strlen("/refs/veneer")] = '\0';
-		inotify_add_watch(inotify, path, IN_MOVED_TO);
-	}
-	for (;;) {
-		struct pollfd fds[2] = { { switcher->stop_fd, POLLIN, 0 }, { inotify, POLLIN, 0 } };
-
-		poll(fds, 2, WATCH_FALLBACK_MS);
-		if (fds[0].revents)
-			return NULL;
-		while (inotify >= 0 && read(inotify, events, sizeof events) > 0)
-			;
-		follow_ref(switcher);
-	}
+	if (entry->time_us < report->since_us)
+		return 2;
+	/* What this process has written down is about other moves. */
+	return entry->actor.pid != getpid() && oid_equal(&entry->from, &report->from) &&
+		oid_equal(&entry->to, &report->to);
 }
 
-int switcher_watch(struct switcher *switcher, struct error *err)
+int switcher_journal(struct switcher *switcher, const struct follow_report *report,
+	const struct journal_entry *entry, struct error *err)
 {
-	int r = pthread_create(&switcher->watcher, NULL, watch, switcher);
+	SCOPED_LOCK(&switcher->lock);
+	struct journal_entry whole = *entry;
 
-	if (r != 0)
-		return error_errno(err, r, "start a thread that watches '%s'", switcher->ref);
-	switcher->watching = true;
-	return 0;
-}
-
-void switcher_unwatch(struct switcher *switcher)
-{
-	uint64_t one = 1;
-
-	if (!switcher->watching)
-		return;
-	while (write(switcher->stop_fd, &one, sizeof one) < 0 && errno == EINTR)
-		;
-	pthread_join(switcher->watcher, NULL);
-	switcher->watching = false;
+	whole.from = report->from;
+	whole.to = report->to;
+	/* A journal that cannot be read does not know of it. */
+	if (journal_each(switcher->store, switcher->name, JOURNAL_LOOK_BACK, look_for_move, (void *)report, NULL) == 1)
+		return 0;
+	return journal_append(switcher->store, switcher->name, &whole, err);
 }

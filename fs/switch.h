@@ -7,23 +7,19 @@
  * the kernel is told what it must look up again. Everything that can fail comes before the pointer is
  * swapped; on failure the last good view goes on.
  *
- * Two callers: the control socket, and the watcher of refs/veneer/NAME/active (a ref moved by plain git).
- * Threads: switcher_* take the switcher's own lock; no handler ever waits for it.
+ * Two callers: the control socket, for commands; and fs/ref_watch.h, for a ref moved by plain git.
+ * Threads: switcher_* take the switcher's own lock, which also guards the store; no handler ever waits for it.
  */
 
+#include <json-c/json.h>
 #include <stdint.h>
 
 #include "fs/session.h"
+#include "fs/transition.h"
 #include "store/component.h"
 #include "store/view.h"
 
 struct switcher;
-
-struct switch_report {
-	uint64_t paths;		/* that are served differently */
-	uint64_t published_ns;	/* from the call to the swapped pointer */
-	uint64_t total_ns;	/* from the call to the kernel told */
-};
 
 /* STORE and BASE_FD are borrowed, and nobody else's from now on. FIRST is the view that is being served already. */
 int switcher_new(struct store *store, const struct component *component, int base_fd, struct session *session,
@@ -31,19 +27,38 @@ int switcher_new(struct store *store, const struct component *component, int bas
 void switcher_free(struct switcher *switcher);
 
 /*
- * Load, verify and complete COMMIT and keep its view ready for switcher_switch(). In *RET_PATHS how many
- * paths it serves differently from what is served now.
+ * Do what REQUEST asks for, on behalf of ACTOR, who holds the store's lock. *RET_ROW and *RET_TEXT as those of
+ * transition_perform().
  */
-int switcher_prepare(struct switcher *switcher, const struct oid *commit, uint64_t *ret_paths, struct error *err);
-/* Serve COMMIT. One that is served already is no switch: the report of the last one is given. */
-int switcher_switch(struct switcher *switcher, const struct oid *commit, struct switch_report *ret,
-	struct error *err);
+int switcher_transition(struct switcher *switcher, const struct transition_request *request,
+	const struct journal_actor *actor, struct json_object **ret_row, char **ret_text, struct error *err);
 
-/* Follow the ref in a thread of its own, until switcher_unwatch(). */
-int switcher_watch(struct switcher *switcher, struct error *err);
-void switcher_unwatch(struct switcher *switcher);
+enum follow_outcome { FOLLOW_NOTHING, FOLLOW_SWITCHED, FOLLOW_REFUSED };
+struct follow_report {
+	struct oid from, to;
+	int64_t since_us; /* FROM was served since then; microseconds since the epoch */
+	char reason[ERROR_MESSAGE_MAX]; /* refused: why */
+};
+/*
+ * Serve what the ref names now, if that is not so already. A commit that was refused is refused again, in
+ * silence, until it can be served or the ref has named another one in between.
+ */
+enum follow_outcome switcher_follow(struct switcher *switcher, struct follow_report *ret);
+/* Is a refused commit waiting to be tried again? */
+bool switcher_refuses(struct switcher *switcher);
+
+/*
+ * Write down what was REPORTed, for which ENTRY has action and reason, unless the ref's mover has done so himself.
+ * Store locked.
+ */
+int switcher_journal(struct switcher *switcher, const struct follow_report *report,
+	const struct journal_entry *entry, struct error *err);
 
 /* The commit served now, and in HEALTH "ok", or which commit is refused and why. */
 void switcher_state(struct switcher *switcher, struct oid *ret_commit, char *health, size_t health_size);
+
+const char *switcher_name(const struct switcher *switcher);
+/* Its path and its lock only: everything else of it needs the switcher's lock. */
+struct store *switcher_store(const struct switcher *switcher);
 
 #endif

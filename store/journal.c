@@ -17,7 +17,7 @@
 #define ACTION_REFUSED "refused"
 #define APPEND_ATTEMPTS 10
 #define SHORT_ID 7
-#define CMDLINE_BYTES_MAX (2u << 20) /* the kernel's own limit is of this order */
+#define PROCESS_FILE_BYTES_MAX (2u << 20) /* the kernel's own limit is of this order */
 #define TIME_TEXT_MAX 32
 
 /* ---- the actor ---- */
@@ -63,18 +63,28 @@ static char *escaped(const char *text)
 	return strbuf_detach(&sb, NULL);
 }
 
-static int read_command(char **ret, struct error *err)
+/* All of /proc/PROCESS/LEAF, or what of it is not enormous. -ESRCH: there is no such process (any more). */
+static int read_process_file(const char *process, const char *leaf, struct strbuf *sb, struct error *err)
 {
-	cleanup_strbuf struct strbuf words = STRBUF_INIT, line = STRBUF_INIT;
-	cleanup_close int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	char path[64];
+	cleanup_close int fd = -EBADF;
 	int r;
 
+	snprintf(path, sizeof path, "/proc/%s/%s", process, leaf);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
-		return error_errno(err, errno, "open '/proc/self/cmdline'");
-	r = io_read_all(fd, CMDLINE_BYTES_MAX, &words);
-	/* What was read of an enormous one is more than is kept. */
-	if (r < 0 && r != -E2BIG)
-		return error_errno(err, -r, "read '/proc/self/cmdline'");
+		return error_errno(err, errno == ENOENT ? ESRCH : errno, "open '%s'", path);
+	r = io_read_all(fd, PROCESS_FILE_BYTES_MAX, sb);
+	return r < 0 && r != -E2BIG ? error_errno(err, -r, "read '%s'", path) : 0;
+}
+
+static int read_command(const char *process, char **ret, struct error *err)
+{
+	cleanup_strbuf struct strbuf words = STRBUF_INIT, line = STRBUF_INIT;
+	int r = read_process_file(process, "cmdline", &words, err);
+
+	if (r < 0)
+		return r;
 	while (words.len > 0 && words.buf[words.len - 1] == '\0')
 		strbuf_truncate(&words, words.len - 1);
 	for (size_t i = 0; i < words.len; i++)
@@ -82,7 +92,7 @@ static int read_command(char **ret, struct error *err)
 			words.buf[i] = ' ';
 	add_escaped(&line, strbuf_text(&words), words.len);
 	*ret = strbuf_detach(&line, NULL);
-	return *ret ? 0 : error_errno(err, ENOMEM, "read '/proc/self/cmdline'");
+	return *ret ? 0 : error_errno(err, ENOMEM, "note who acts");
 }
 
 static bool parse_number(const char *text, uint64_t max, uint64_t *ret)
@@ -101,34 +111,68 @@ static bool parse_number(const char *text, uint64_t max, uint64_t *ret)
 }
 
 /* UINT32_MAX where the kernel has no audit or the session no login. */
-static uint32_t read_login_uid(void)
+static uint32_t read_login_uid(const char *process)
 {
 	cleanup_strbuf struct strbuf text = STRBUF_INIT;
-	cleanup_close int fd = open("/proc/self/loginuid", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	uint64_t uid;
 
-	if (fd < 0 || io_read_all(fd, 64, &text) < 0)
+	if (read_process_file(process, "loginuid", &text, NULL) < 0)
 		return UINT32_MAX;
 	return parse_number(strbuf_text(&text), UINT32_MAX, &uid) ? (uint32_t)uid : UINT32_MAX;
 }
 
-int journal_actor_self(struct journal_actor *ret, struct error *err)
+static int actor_of(const char *process, const char *sudo_user, struct journal_actor *actor, struct error *err)
 {
-	const char *sudo_user = getenv("SUDO_USER");
-	struct journal_actor actor = { .uid = getuid(), .login_uid = read_login_uid(), .pid = getpid() };
-	int r = read_command(&actor.command, err);
+	int r = read_command(process, &actor->command, err);
 
 	if (r < 0)
 		return r;
+	actor->login_uid = read_login_uid(process);
 	if (sudo_user && *sudo_user) {
-		actor.sudo_user = escaped(sudo_user);
-		if (!actor.sudo_user) {
-			journal_actor_release(&actor);
+		actor->sudo_user = escaped(sudo_user);
+		if (!actor->sudo_user) {
+			journal_actor_release(actor);
 			return error_errno(err, ENOMEM, "note who acts");
 		}
 	}
-	*ret = actor;
 	return 0;
+}
+
+int journal_actor_self(struct journal_actor *ret, struct error *err)
+{
+	struct journal_actor actor = { .uid = getuid(), .pid = getpid() };
+	int r = actor_of("self", getenv("SUDO_USER"), &actor, err);
+
+	if (r == 0)
+		*ret = actor;
+	return r;
+}
+
+/* The value of NAME= in an environment as /proc gives it; NULL: not there. */
+static const char *environment_get(const struct strbuf *environment, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (size_t at = 0; at < environment->len; at += strlen(environment->buf + at) + 1)
+		if (strncmp(environment->buf + at, name, length) == 0 && environment->buf[at + length] == '=')
+			return environment->buf + at + length + 1;
+	return NULL;
+}
+
+int journal_actor_of(pid_t pid, uid_t uid, struct journal_actor *ret, struct error *err)
+{
+	cleanup_strbuf struct strbuf environment = STRBUF_INIT;
+	struct journal_actor actor = { .uid = uid, .pid = pid };
+	char process[24];
+	int r;
+
+	snprintf(process, sizeof process, "%ld", (long)pid);
+	r = read_process_file(process, "environ", &environment, err);
+	if (r == 0)
+		r = actor_of(process, environment_get(&environment, "SUDO_USER"), &actor, err);
+	if (r == 0)
+		*ret = actor;
+	return r;
 }
 
 void journal_entry_release(struct journal_entry *entry)

@@ -34,6 +34,8 @@ struct journal_actor {
 };
 /* The calling process, from /proc/self and the environment. */
 int journal_actor_self(struct journal_actor *ret, struct error *err);
+/* Another one, which waits for us: from /proc/PID; SUDO_USER as it was when it was started. -ESRCH: gone. */
+int journal_actor_of(pid_t pid, uid_t uid, struct journal_actor *ret, struct error *err);
 void journal_actor_release(struct journal_actor *actor);
 
 struct journal_entry {

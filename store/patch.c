@@ -292,3 +292,12 @@ void patch_next_label(const struct patch_list *list, char *label)
 		ordinal_label(++greatest, label);
 	while (patch_find(list, label));
 }
+
+bool patch_is_superseded(const struct patch_list *list, const struct patch *patch)
+{
+	for (size_t i = 0; i < list->count; i++)
+		for (char **label = list->patches[i].supersedes; *label; label++)
+			if (strcmp(*label, patch->label) == 0 && &list->patches[i] != patch)
+				return true;
+	return false;
+}

@@ -44,6 +44,8 @@ int patch_list_load(struct store *store, const struct component *component, stru
 /* Borrowed, or NULL. */
 const struct patch *patch_find(const struct patch_list *list, const char *label);
 const struct patch *patch_find_commit(const struct patch_list *list, const struct oid *commit);
+/* Does another patch of the list supersede it? */
+bool patch_is_superseded(const struct patch_list *list, const struct patch *patch);
 
 struct patch_spec {
 	const char *message;

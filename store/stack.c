@@ -96,9 +96,9 @@ static size_t stack_index(const struct stack *stack, const struct oid *commit)
 	return i;
 }
 
-static bool stack_has(const struct stack *stack, const struct patch *patch)
+bool stack_has(const struct stack *stack, const struct oid *patch)
 {
-	return stack_index(stack, &patch->commit) < stack->count;
+	return stack_index(stack, patch) < stack->count;
 }
 
 static void stack_drop(struct stack *stack, size_t index)
@@ -194,7 +194,7 @@ static int push(const struct patch_list *patches, struct stack *stack, const str
 static int push_chain(const struct patch_list *patches, struct stack *stack, const struct patch *patch,
 	struct error *err)
 {
-	while (!stack_has(stack, patch)) {
+	while (!stack_has(stack, &patch->commit)) {
 		const struct patch *lowest = patch;
 		size_t steps = 0;
 		int r;
@@ -202,7 +202,7 @@ static int push_chain(const struct patch_list *patches, struct stack *stack, con
 		for (;;) {
 			const struct patch *below = patch_find_commit(patches, &lowest->parent);
 
-			if (!below || stack_has(stack, below))
+			if (!below || stack_has(stack, &below->commit))
 				break;
 			if (steps++ == STACK_MAX)
 				return error_set(err, -E2BIG, "'%s' builds on more than %u patches", patch->label,
@@ -229,7 +229,7 @@ int stack_add(const struct patch_list *patches, struct stack *stack, const char 
 		r = push_chain(patches, &edited, patch, err);
 	if (r < 0)
 		return r;
-	*ret_changed = !stack_has(stack, patch);
+	*ret_changed = !stack_has(stack, &patch->commit);
 	*stack = edited;
 	return 0;
 }
@@ -244,11 +244,11 @@ int stack_remove(const struct patch_list *patches, struct stack *stack, const ch
 		r = check_known(stack, err);
 	if (r < 0)
 		return r;
-	builder = stack_has(stack, patch) ? find_builder(patches, stack, patch) : NULL;
+	builder = stack_has(stack, &patch->commit) ? find_builder(patches, stack, patch) : NULL;
 	if (builder)
 		return error_set(err, -EBUSY, "'%s' builds on '%s': revert '%s' first", builder->label, label,
 			builder->label);
-	*ret_changed = stack_has(stack, patch);
+	*ret_changed = stack_has(stack, &patch->commit);
 	if (*ret_changed)
 		stack_drop(stack, stack_index(stack, &patch->commit));
 	return 0;

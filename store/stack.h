@@ -45,6 +45,8 @@ int stack_add(const struct patch_list *patches, struct stack *stack, const char 
 int stack_remove(const struct patch_list *patches, struct stack *stack, const char *label, bool *ret_changed,
 	struct error *err);
 
+bool stack_has(const struct stack *stack, const struct oid *patch);
+
 /* "3.0.20 (a, c)", "3.0.20" for an empty stack, "3.0.20 (commit 1a2b3c4)" for an unknown one. Caller frees. */
 char *stack_version_label(const struct component *component, const struct patch_list *patches,
 	const struct stack *stack, const struct oid *active);

@@ -208,10 +208,9 @@ static int open_directory(struct store *store, const char *name, int *ret, struc
 	return 0;
 }
 
-int store_open(const char *path, struct store **ret, struct error *err)
+int store_open_directories(const char *path, struct store **ret, struct error *err)
 {
 	cleanup_store struct store *store = store_new();
-	cleanup_free char *repository = NULL;
 	struct stat st;
 	int r = check_path(path, err);
 
@@ -230,23 +229,44 @@ int store_open(const char *path, struct store **ret, struct error *err)
 	if (fstatat(store->fd, STORE_REPOSITORY, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return no_store(path, err);
 	store->path = realpath(path, NULL);
-	repository = store->path ? path_join(store->path, STORE_REPOSITORY) : NULL;
-	if (!repository)
+	if (!store->path)
 		return error_errno(err, errno, "resolve '%s'", path);
 	r = open_directory(store, "objects", &store->objects_fd, err);
 	if (r == 0)
 		r = open_directory(store, "cache", &store->cache_fd, err);
 	if (r == 0)
 		r = open_directory(store, "run", &store->run_fd, err);
-	if (r == 0)
-		r = repo_open(repository, &store->repo, err);
 	if (r < 0)
 		return error_prefix(err, r, "open the store '%s'", path);
-	store->blobs = blobmap_new(store->cache_fd);
-	if (!store->blobs)
-		return error_errno(err, ENOMEM, "open the store '%s'", path);
 	*ret = TAKE_PTR(store);
 	return 0;
+}
+
+int store_open_repository(struct store *store, struct error *err)
+{
+	cleanup_free char *repository = NULL;
+	int r = 0;
+
+	if (!store->blobs)
+		store->blobs = blobmap_new(store->cache_fd);
+	repository = path_join(store->path, STORE_REPOSITORY);
+	if (!store->blobs || !repository)
+		return error_errno(err, ENOMEM, "open the store '%s'", store->path);
+	if (!store->repo)
+		r = repo_open(repository, &store->repo, err);
+	return r < 0 ? error_prefix(err, r, "open the store '%s'", store->path) : 0;
+}
+
+int store_open(const char *path, struct store **ret, struct error *err)
+{
+	cleanup_store struct store *store = NULL;
+	int r = store_open_directories(path, &store, err);
+
+	if (r == 0)
+		r = store_open_repository(store, err);
+	if (r == 0)
+		*ret = TAKE_PTR(store);
+	return r;
 }
 
 int store_lock(struct store *store, int timeout_ms, struct error *err)
@@ -254,4 +274,11 @@ int store_lock(struct store *store, int timeout_ms, struct error *err)
 	int fd = lock_acquire(store->fd, STORE_LOCK, timeout_ms, err);
 
 	return fd < 0 ? error_prefix(err, fd, "store '%s'", store->path) : fd;
+}
+
+int store_lock_confirm(struct store *store, int fd, struct error *err)
+{
+	int r = lock_confirm(store->fd, STORE_LOCK, fd);
+
+	return r < 0 ? error_set(err, -EACCES, "store '%s': the caller does not hold its lock", store->path) : 0;
 }

@@ -33,7 +33,7 @@ struct store {
 	struct object_batch *object_batch; /* objects without a name yet; NULL: no batch is open */
 	int cache_fd;	/* cache/ */
 	int run_fd;	/* run/ */
-	struct repo *repo;
+	struct repo *repo; /* NULL before store_open_repository() */
 	struct blobmap *blobs; /* which object a blob is */
 };
 
@@ -44,9 +44,17 @@ struct store {
 int store_init(const char *path, bool *ret_existed, struct error *err);
 /* -ENOENT: none there ("run veneer init"); -EACCES: not ours or open to others. */
 int store_open(const char *path, struct store **ret, struct error *err);
+/*
+ * In two steps, for who may not need the second, which loads libgit2: the directories, with repo and blobs
+ * NULL, enough for store_lock() and for asking a daemon; then the repository (nothing, where it is open).
+ */
+int store_open_directories(const char *path, struct store **ret, struct error *err);
+int store_open_repository(struct store *store, struct error *err);
 void store_free(struct store *store);
 /* An fd whose close unlocks; see lock_acquire(). */
 int store_lock(struct store *store, int timeout_ms, struct error *err);
+/* Is FD, which another process passed, this store's lock, held? 0 or -EACCES. */
+int store_lock_confirm(struct store *store, int fd, struct error *err);
 
 static inline void store_freep(struct store **store)
 {

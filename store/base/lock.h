@@ -11,4 +11,16 @@
  */
 int lock_acquire(int dirfd, const char *name, int timeout_ms, struct error *err);
 
+/*
+ * Give back the lock FD on DIRFD/NAME, and remove the file: for locks of which there may be many. Whoever waits
+ * for it makes a new one.
+ */
+void lock_remove(int dirfd, const char *name, int fd);
+
+/*
+ * Is FD, which may have come from another process, an open file of DIRFD/NAME with the lock on it (or can it
+ * have it at once)? 0, -EACCES: another file, -EWOULDBLOCK: someone else has the lock.
+ */
+int lock_confirm(int dirfd, const char *name, int fd);
+
 #endif

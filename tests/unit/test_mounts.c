@@ -2,6 +2,7 @@
 #include "tests/unit/support.h"
 
 #include <errno.h>
+#include <sys/sysmacros.h>
 
 #include "fs/mounts.h"
 #include "store/base/cleanup.h"
@@ -50,7 +51,11 @@ Test(mounts, lines)
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		cleanup_free char *line = strdup(rows[i].line);
-		int r = mounts_line(line, rows[i].directory);
+		dev_t device;
+		int r = mounts_line(line, rows[i].directory, &device);
+
+		if (r == 1)
+			cr_expect_eq(device, makedev(0, 32), "'%s': its device", rows[i].line);
 
 		cr_expect_eq(r, rows[i].wanted, "'%s' for '%s': %d, not %d", rows[i].line, rows[i].directory, r,
 			rows[i].wanted);
