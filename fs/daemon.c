@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/statfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/control_internal.h"
@@ -27,7 +28,8 @@
 #define THREADS_MAX 16u
 #define FDS_MIN 16u
 #define FDS_MAX 1024u
-#define CONTROL_WAIT_MS 10000 /* for a daemon that is about to let go */
+#define CONTROL_WAIT_MS 10000 /* for a daemon that is about to let go, or to mount */
+#define CONTROL_POLL_MS 10
 
 #define FILESYSTEM_OVERLAY 0x794c7630
 #define FILESYSTEM_FUSE 0x65735546
@@ -99,20 +101,23 @@ static int check_not_mounted(struct daemon *daemon, struct error *err)
 static int lock_control(struct daemon *daemon, struct error *err)
 {
 	const char *name = daemon->component->name;
-	cleanup_control struct control *control = NULL;
-	int r = check_not_mounted(daemon, err);
+	int r = -ETIMEDOUT;
 
-	if (r < 0)
-		return r;
-	daemon->control_lock = control_lock(daemon->store->run_fd, name, 0, NULL);
-	if (daemon->control_lock == -ETIMEDOUT) {
+	for (int waited = 0; r == -ETIMEDOUT && waited <= CONTROL_WAIT_MS; waited += CONTROL_POLL_MS) {
+		cleanup_control struct control *control = NULL;
+
+		r = check_not_mounted(daemon, err);
+		if (r < 0)
+			return r;
+		r = control_lock(daemon->store->run_fd, name, 0, err);
+		if (r != -ETIMEDOUT)
+			break;
 		if (control_open(daemon->store, name, &control, NULL) == 0)
 			control_simple(control, "detach", NULL, NULL);
-		daemon->control_lock = control_lock(daemon->store->run_fd, name, CONTROL_WAIT_MS, err);
+		nanosleep(&(struct timespec){ .tv_nsec = CONTROL_POLL_MS * 1000000L }, NULL);
 	}
-	if (daemon->control_lock < 0)
-		return error_prefix(err, daemon->control_lock, "mount component '%s'", name);
-	return check_not_mounted(daemon, err);
+	daemon->control_lock = r;
+	return r < 0 ? error_prefix(err, r, "mount component '%s'", name) : check_not_mounted(daemon, err);
 }
 
 static int open_base_directory(struct daemon *daemon, struct error *err)

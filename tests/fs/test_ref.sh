@@ -184,4 +184,139 @@ case_journal() {
 	must g fsck --strict
 }
 
+# ... and go on being seen at once after that: git has removed the directory that was watched.
+case_packed_refs_watched() {
+	fs_setup
+	make_component
+	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
+	fs_mount thing "$BASE"
+	must g pack-refs --all
+	rmdir "$STORE/git/refs/veneer/thing/patches" "$STORE/git/refs/veneer/thing" 2>/dev/null || true
+	local round begin late=0 target content
+	for round in $(seq 10); do
+		if [ $((round % 2)) = 1 ]; then target=thing/patches/a content=patched; else target=thing/base content=base; fi
+		g update-ref refs/veneer/thing/active "refs/veneer/$target"
+		begin=${EPOCHREALTIME/./}
+		fs_wait_for 5 content_is "$content" || fail "round $round: not switched"
+		[ $((${EPOCHREALTIME/./} - begin)) -le 400000 ] || late=$((late + 1))
+	done
+	fs_sanitized || [ "$late" -le 3 ] || fail "$late of 10 switches after git pack-refs came late, as if nobody watched"
+}
+
+health() { fs_status thing .health; }
+health_is() { [[ "$(health)" = $1 ]]; }
+
+# A commit that cannot be served is refused; what becomes of that when the ref, or the commit, is mended.
+case_refused() {
+	fs_setup
+	make_component
+	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
+	fs_mount thing "$BASE"
+	local patch blob object
+	# A commit made by plain git, of which a blob is missing.
+	must g worktree add --detach "$SCRATCH/tree" refs/veneer/thing/base
+	echo broken >"$SCRATCH/tree/file"
+	git -C "$SCRATCH/tree" -c user.name=x -c user.email=x@y commit -qam broken
+	patch=$(git -C "$SCRATCH/tree" rev-parse HEAD)
+	blob=$(git -C "$SCRATCH/tree" rev-parse HEAD:file)
+	object=$STORE/git/objects/${blob:0:2}/${blob:2}
+	must mv "$object" "$SCRATCH/away"
+	g update-ref refs/veneer/thing/active "$patch"
+	fs_wait_for 5 health_is 'refused*' || fail "a commit without a blob is not refused: $(health)"
+	assert_content base "$BASE/file"
+	# Back to what is served: nothing is refused any more.
+	g update-ref refs/veneer/thing/active refs/veneer/thing/base
+	fs_wait_for 5 health_is ok || fail "the ref names what is served, and health is '$(health)'"
+	# Refused again, and asked for by name: not "active already".
+	g update-ref refs/veneer/thing/active "$patch"
+	fs_wait_for 5 health_is 'refused*' || fail "a commit without a blob is not refused again: $(health)"
+	assert_refused 1 "$blob" v switch thing "$patch"
+	# What was missing is back.
+	must mv "$SCRATCH/away" "$object"
+	must v switch thing "$patch"
+	assert_content broken "$BASE/file"
+	health_is ok || fail "served, and health is '$(health)'"
+	# Or nobody asks, and it is tried again.
+	must v revert thing --all
+	must mv "$object" "$SCRATCH/away"
+	rm -r "$STORE"/objects/*
+	g update-ref refs/veneer/thing/active "$patch"
+	fs_wait_for 5 health_is 'refused*' || fail "a commit without a blob is not refused a third time: $(health)"
+	must mv "$SCRATCH/away" "$object"
+	fs_wait_for 30 content_is broken || fail 'a refused commit is not tried again'
+}
+
+# The active commit is lost: whatever leads away from it works, and status says it.
+case_active_lost() {
+	fs_setup
+	make_component
+	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
+	must v apply thing
+	must g update-ref refs/veneer/thing/active "$(g rev-parse refs/veneer/thing/base^{tree})" 2>/dev/null ||
+		echo "$(g rev-parse 'refs/veneer/thing/base^{tree}')" >"$STORE/git/refs/veneer/thing/active"
+	must v status thing
+	assert_refused 1 'revert thing --all' v apply thing a
+	must v revert thing --all
+	assert_equal 'base' "$(cat "$BASE/file")" 'the base'
+	must v apply thing a
+	echo "$(g rev-parse 'refs/veneer/thing/base^{tree}')" >"$STORE/git/refs/veneer/thing/active"
+	must v switch thing a
+	assert_equal "$(fs_ref thing/patches/a)" "$(fs_ref thing/active)" 'active after switch'
+}
+
+# A ref that is moved while a mount is starting is not missed.
+case_moved_while_mounting() {
+	fs_setup
+	make_component
+	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
+	fs_remember_mount "$BASE"
+	local round
+	for round in 1 2 3 4 5 6; do
+		g update-ref refs/veneer/thing/active refs/veneer/thing/base
+		v mount thing &
+		sleep "0.0$((round * 2))"
+		g update-ref refs/veneer/thing/active refs/veneer/thing/patches/a
+		wait $!
+		fs_remember_pid "$(fs_status thing .pid)"
+		sleep 0.1
+		fs_sanitized || content_is patched || fail "round $round: the old content is served after the mount"
+		fs_wait_for 5 content_is patched || fail "round $round: the ref was not followed"
+		must v umount thing
+	done
+}
+
+# Following does not wait for whoever has the store, and what commands write into the journal is not written twice.
+case_journal_of_commands() {
+	fs_setup
+	make_component
+	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
+	fs_mount thing "$BASE"
+	local before after begin
+	(
+		exec {lock}>>"$STORE/lock"
+		flock "$lock"
+		sleep 4
+	) &
+	sleep 0.5
+	g update-ref refs/veneer/thing/active refs/veneer/thing/patches/a
+	begin=${EPOCHREALTIME/./}
+	fs_wait_for 5 content_is patched || fail 'not switched while another has the lock'
+	g update-ref refs/veneer/thing/active refs/veneer/thing/base
+	fs_wait_for 5 content_is base || fail 'not switched back while another has the lock'
+	[ $((${EPOCHREALTIME/./} - begin)) -le 2500000 ] || fail 'following waits for the lock of the store'
+	wait $!
+	journal_count() { g rev-list --first-parent --count refs/veneer/thing/journal; }
+	both_written() { [ "$(v log thing --json | t jq '[.[] | select(.reason == "the ref was moved")] | length')" = 2 ]; }
+	fs_wait_for 5 both_written || fail "two moves of the ref are not two entries: $(v log thing)"
+	before=$(journal_count)
+	loop() { for _ in $(seq 10); do v -q apply thing a; v -q revert thing --all; done; }
+	loop 2>/dev/null &
+	loop 2>/dev/null
+	wait $!
+	sleep 1
+	after=$(journal_count)
+	both_written || fail "a command's switch was entered a second time: $(v log thing | head -40)"
+	[ "$after" -gt "$before" ] || fail 'commands write no journal'
+}
+
 fs_main "$@"

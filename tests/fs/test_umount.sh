@@ -164,4 +164,59 @@ case_two_components() {
 	nothing_left
 }
 
+# umount(8) behind the daemon's back, with a file open; mounted again; then the first daemon ends: the second one is heard.
+case_second_daemon() {
+	make_component
+	mount_daemon
+	exec {held}<"$BASE/file"
+	must t umount -l "$BASE"
+	local old_pid=$PID
+	mount_daemon
+	exec {held}<&-
+	PID_NEW=$PID PID=$old_pid
+	fs_wait_for 10 daemon_gone || fail 'the first daemon does not end with its last file'
+	PID=$PID_NEW
+	assert_equal ok "$(fs_status thing .health)" 'health of the second mount'
+	must v revert thing
+	assert_content base "$BASE/file"
+	must v apply thing
+	must v umount thing
+	nothing_left
+}
+
+# Two at once: one mounts, the other is refused.
+case_two_mounts_at_once() {
+	make_component
+	fs_remember_mount "$BASE"
+	local round
+	for round in 1 2 3 4 5; do
+		v mount thing 2>"$SCRATCH/first" &
+		v mount thing 2>"$SCRATCH/second" || true
+		wait $! || true
+		PID=$(fs_status thing .pid)
+		fs_remember_pid "$PID"
+		assert_equal 1 "$(grep -c " $BASE .* fuse.veneer " /proc/self/mountinfo)" "round $round: mounts at the directory"
+		assert_match 'already' "$(cat "$SCRATCH/first" "$SCRATCH/second")" "round $round: what the other one was told"
+		assert_content patched "$BASE/file"
+		must v umount thing
+		nothing_left
+	done
+}
+
+# What somebody has mounted on top is his, whatever the daemon is told.
+case_not_its_own_mount() {
+	make_component
+	mount_daemon
+	must t mount -t tmpfs on-top "$BASE"
+	fs_remember_mount "$BASE"
+	kill -TERM "$PID"
+	sleep 0.5
+	assert_equal tmpfs "$(fs_mount_type "$BASE")" 'what lies on top after SIGTERM'
+	kill -0 "$PID" || fail 'the daemon has gone while its mount is there'
+	must t umount "$BASE"
+	assert_content patched "$BASE/file"
+	must v umount thing
+	nothing_left
+}
+
 fs_main "$@"
