@@ -7,6 +7,7 @@
 
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
+#include "store/base/path_cursor.h"
 #include "store/object.h"
 #include "store/view_internal.h"
 
@@ -15,7 +16,7 @@
 struct complete {
 	struct view *view;
 	struct store *store;
-	int basefd;
+	struct path_cursor base;
 	bool *in_base;	  /* owned; is there a directory of the base at the (directory) entry? */
 	bool *live;	  /* owned; is anything served at or below it? */
 	struct strbuf path; /* of the entry at hand */
@@ -26,33 +27,28 @@ static void complete_release(struct complete *complete)
 	free(complete->in_base);
 	free(complete->live);
 	strbuf_release(&complete->path);
+	path_cursor_release(&complete->base);
 }
 
 /* ---- the base's side ---- */
 
-/* What the base has at the entry: an O_PATH fd and its stat, or -EBADF where there is nothing. */
-static int base_find(const struct complete *complete, uint32_t index, int *ret_fd, struct stat *ret_st,
+/* What the base has at the entry; *RET_THERE false: nothing. */
+static int base_find(struct complete *complete, uint32_t index, bool *ret_there, struct stat *ret_st,
 	struct error *err)
 {
 	const char *path = strbuf_text(&complete->path);
 	uint32_t parent = complete->view->entries[index].parent;
-	int fd;
+	int r;
 
-	*ret_fd = -EBADF;
+	*ret_there = false;
 	if (parent != VIEW_NONE && !complete->in_base[parent])
 		return 0;
-	fd = path_open(complete->basefd, path, O_PATH, 0);
-	if (fd == -ENOENT || fd == -ENOTDIR)
+	r = path_cursor_stat(&complete->base, path, ret_st);
+	if (r == -ENOENT || r == -ENOTDIR)
 		return 0;
-	if (fd < 0)
-		return error_errno(err, -fd, "look at '%s' in the base", path);
-	if (fstatat(fd, "", ret_st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0) {
-		int errnum = errno;
-
-		close(fd);
-		return error_errno(err, errnum, "look at '%s' in the base", path);
-	}
-	*ret_fd = fd;
+	if (r < 0)
+		return error_errno(err, -r, "look at '%s' in the base", path);
+	*ret_there = true;
 	return 0;
 }
 
@@ -63,11 +59,19 @@ static void fill_defaults(const struct view *view, struct view_entry *entry)
 	entry->present |= FACTS_ALL;
 }
 
-/* The keys that are missing, from a file of the base of the same type. */
-static int fill_inherited(const struct complete *complete, struct view_entry *entry, int fd,
-	const struct stat *st, struct error *err)
+static int inherit_xattrs(const struct complete *complete, struct view_entry *entry, struct error *err)
 {
 	cleanup_meta struct meta meta = META_INIT;
+	cleanup_close int fd = path_open(complete->base.rootfd, strbuf_text(&complete->path), O_PATH, 0);
+	int r = fd < 0 ? error_errno(err, -fd, "open it in the base") : meta_read_xattrs(&meta, fd, err);
+
+	return r < 0 ? r : view_set_xattrs(&complete->view->pool, entry, &meta, err);
+}
+
+/* The keys that are missing, from a file of the base of the same type. */
+static int fill_inherited(const struct complete *complete, struct view_entry *entry, const struct stat *st,
+	struct error *err)
+{
 	int r;
 
 	if (!(entry->present & META_MODE) && !S_ISLNK(entry->mode))
@@ -79,9 +83,7 @@ static int fill_inherited(const struct complete *complete, struct view_entry *en
 	if (!(entry->present & META_MTIME))
 		entry->mtime = st->st_mtim;
 	if (!(entry->present & META_XATTRS)) {
-		r = meta_read_xattrs(&meta, fd, err);
-		if (r == 0)
-			r = view_set_xattrs(&complete->view->pool, entry, &meta, err);
+		r = inherit_xattrs(complete, entry, err);
 		if (r < 0)
 			return error_prefix(err, r, "'%s'", strbuf_text(&complete->path));
 	}
@@ -103,17 +105,17 @@ static int refuse_symlink(const struct complete *complete, uint32_t index, const
 static int complete_directory(struct complete *complete, uint32_t index, struct error *err)
 {
 	struct view_entry *entry = &complete->view->entries[index];
-	cleanup_close int fd = -EBADF;
 	struct stat st;
-	int r = base_find(complete, index, &fd, &st, err);
+	bool there;
+	int r = base_find(complete, index, &there, &st, err);
 
 	if (r < 0)
 		return r;
-	if (fd >= 0 && S_ISDIR(st.st_mode)) {
+	if (there && S_ISDIR(st.st_mode)) {
 		complete->in_base[index] = true;
 		return 0;
 	}
-	if (fd >= 0) {
+	if (there) {
 		r = refuse_symlink(complete, index, &st, err);
 		if (r < 0)
 			return r;
@@ -129,20 +131,20 @@ static int complete_directory(struct complete *complete, uint32_t index, struct 
 	return 0;
 }
 
-static int complete_leaf(const struct complete *complete, uint32_t index, struct error *err)
+static int complete_leaf(struct complete *complete, uint32_t index, struct error *err)
 {
 	struct view_entry *entry = &complete->view->entries[index];
-	cleanup_close int fd = -EBADF;
 	struct stat st;
+	bool there;
 	int r;
 
 	if ((entry->present & FACTS_ALL) == FACTS_ALL)
 		return 0;
-	r = base_find(complete, index, &fd, &st, err);
+	r = base_find(complete, index, &there, &st, err);
 	if (r < 0)
 		return r;
-	if (fd >= 0 && (st.st_mode & S_IFMT) == (entry->mode & S_IFMT))
-		return fill_inherited(complete, entry, fd, &st, err);
+	if (there && (st.st_mode & S_IFMT) == (entry->mode & S_IFMT))
+		return fill_inherited(complete, entry, &st, err);
 	fill_defaults(complete->view, entry);
 	return 0;
 }
@@ -187,7 +189,7 @@ static int complete_entry(struct complete *complete, uint32_t index, struct erro
 int view_complete(struct view *view, struct store *store, int basefd, struct error *err)
 {
 	CLEANUP(complete_release)
-	struct complete complete = { .view = view, .store = store, .basefd = basefd, .path = STRBUF_INIT };
+	struct complete complete = { .view = view, .store = store, .base = PATH_CURSOR_INIT(basefd), .path = STRBUF_INIT };
 	int r;
 
 	complete.in_base = calloc(view->count, sizeof *complete.in_base);
