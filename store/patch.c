@@ -9,7 +9,6 @@
 #include "store/patch_internal.h"
 
 #define PATCHES_MAX 100000u /* refs below patches/ */
-#define LIST_VALUES_MAX 10000u /* values of one kind of trailer in one patch */
 
 static void patch_release(struct patch *patch)
 {
@@ -76,27 +75,44 @@ static int list_add(struct string_list *list, const char *text, size_t len)
 	return 0;
 }
 
-/* All values of the trailer KEY; one trailer may hold several, with blanks or commas between them. */
-static int read_values(const char *message, const char *key, char ***ret)
+/* One trailer may hold several values, with blanks or commas between them. */
+static int list_add_values(struct string_list *list, const char *value)
 {
-	CLEANUP(list_release) struct string_list list = { NULL, 0, 0 };
 	static const char separators[] = " \t,";
 
-	if (list_add(&list, NULL, 0) < 0)
-		return -ENOMEM;
-	for (size_t n = 0; list.count < LIST_VALUES_MAX; n++) {
-		cleanup_free char *value = trailer_get(message, key, n);
+	for (const char *at = value + strspn(value, separators); *at; at += strspn(at, separators)) {
+		size_t len = strcspn(at, separators);
 
-		if (!value)
-			break;
-		for (char *at = value + strspn(value, separators); *at; at += strspn(at, separators)) {
-			size_t len = strcspn(at, separators);
-
-			if (list_add(&list, at, len) < 0)
-				return -ENOMEM;
-			at += len;
-		}
+		if (list->count == PATCH_VALUES_MAX)
+			return -E2BIG;
+		if (list_add(list, at, len) < 0)
+			return -ENOMEM;
+		at += len;
 	}
+	return 0;
+}
+
+/* All values of the trailer KEY. */
+static int read_values(const char *message, const char *key, char ***ret, struct error *err)
+{
+	CLEANUP(list_release) struct string_list list = { NULL, 0, 0 };
+	int r = list_add(&list, NULL, 0);
+	struct trailer_walk walk;
+
+	trailer_walk_begin(&walk, message);
+	while (r == 0) {
+		cleanup_free char *value = NULL;
+
+		r = trailer_walk_next(&walk, key, &value);
+		if (r == 0)
+			break;
+		if (r > 0)
+			r = list_add_values(&list, value);
+	}
+	if (r == -E2BIG)
+		return error_set(err, -EBADMSG, "more than %u values of the trailer '%s:'", PATCH_VALUES_MAX, key);
+	if (r < 0)
+		return error_set(err, r, "out of memory");
 	*ret = TAKE_PTR(list.strings);
 	return 0;
 }
@@ -129,17 +145,22 @@ static int read_text(const char *message, struct patch *patch)
 	return patch->subject && patch->body ? 0 : -ENOMEM;
 }
 
+static int read_lists(const char *message, struct patch *patch, struct error *err)
+{
+	int r = read_values(message, "Fixes", &patch->fixes, err);
+
+	if (r == 0)
+		r = read_values(message, "Supersedes", &patch->supersedes, err);
+	if (r == 0)
+		r = read_values(message, "Restart", &patch->restart, err);
+	return r;
+}
+
 static int read_facts(const struct commit *commit, struct patch *patch)
 {
 	cleanup_free char *reboot = trailer_get(commit->message, "Reboot", 0);
 	int r = read_text(commit->message, patch);
 
-	if (r == 0)
-		r = read_values(commit->message, "Fixes", &patch->fixes);
-	if (r == 0)
-		r = read_values(commit->message, "Supersedes", &patch->supersedes);
-	if (r == 0)
-		r = read_values(commit->message, "Restart", &patch->restart);
 	if (r < 0)
 		return r;
 	patch->base_version = trailer_get(commit->message, "Base-Version", 0);
@@ -166,11 +187,15 @@ static int patch_read(struct repo *repo, const char *label, const struct oid *oi
 		return error_prefix(err, r == -ENOENT ? -EBADMSG : r, "patch '%.80s'", label);
 	if (commit.parent_count == 0)
 		return error_set(err, -EBADMSG, "patch '%s': its commit has no parent, so no base", label);
+	if (strlen(commit.message) > PATCH_MESSAGE_MAX)
+		return error_set(err, -EBADMSG, "patch '%s': its message is longer than %u bytes", label,
+			PATCH_MESSAGE_MAX);
 	ret->commit = *oid;
 	ret->label = strdup(label);
 	if (!ret->label || read_facts(&commit, ret) < 0)
 		return error_set(err, -ENOMEM, "patch '%s': out of memory", label);
-	return 0;
+	r = read_lists(commit.message, ret, err);
+	return r < 0 ? error_prefix(err, r, "patch '%s'", label) : 0;
 }
 
 /* ---- the list ---- */

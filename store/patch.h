@@ -17,6 +17,8 @@
 #include "store/component.h"
 
 #define PATCH_LABEL_MAX 32
+#define PATCH_MESSAGE_MAX (64u << 10) /* bytes, trailers included */
+#define PATCH_VALUES_MAX 512u	      /* of Fixes, of Supersedes, of Restart */
 
 struct patch {
 	char *label;
@@ -39,6 +41,7 @@ struct patch_list {
 void patch_list_release(struct patch_list *list);
 #define cleanup_patch_list __attribute__((cleanup(patch_list_release)))
 
+/* -EBADMSG: the commit of a ref below patches/ is no patch, or past a limit above; the label is named. */
 int patch_list_load(struct store *store, const struct component *component, struct patch_list *ret,
 	struct error *err);
 /* Borrowed, or NULL. */

@@ -36,9 +36,11 @@ static int check_word(const char *what, const char *word, struct error *err)
 
 static int check_words(const char *what, const char *const *words, struct error *err)
 {
-	for (; words && *words; words++) {
-		int r = check_word(what, *words, err);
+	for (size_t i = 0; words && words[i]; i++) {
+		int r = check_word(what, words[i], err);
 
+		if (r == 0 && i == PATCH_VALUES_MAX)
+			r = error_set(err, -E2BIG, "more than %u times %s", PATCH_VALUES_MAX, what);
 		if (r < 0)
 			return r;
 	}
@@ -92,8 +94,8 @@ static int draft_message(struct patch_draft *draft, const char *message, struct 
 		len--;
 	if (len == 0)
 		return error_set(err, -EINVAL, "a patch needs a message: say in one line what it is for");
-	if (len > COMMIT_MESSAGE_MAX / 2)
-		return error_set(err, -EINVAL, "the message is longer than %u bytes", COMMIT_MESSAGE_MAX / 2);
+	if (len > PATCH_MESSAGE_MAX / 2)
+		return error_set(err, -EINVAL, "the message is longer than %u bytes", PATCH_MESSAGE_MAX / 2);
 	draft->message = !given && reserved_trailer(text) ? message_body(text) : strndup(text, len);
 	return draft->message ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
@@ -169,6 +171,9 @@ int patch_draft_write(struct store *store, const struct component *component, co
 		trailer_add(&message, "Reboot", "yes");
 	if (strbuf_failed(&message))
 		return error_set(err, -ENOMEM, "out of memory");
+	if (message.len > PATCH_MESSAGE_MAX)
+		return error_set(err, -E2BIG, "the message and its trailers are longer than %u bytes",
+			PATCH_MESSAGE_MAX);
 	spec.message = strbuf_text(&message);
 	return repo_commit_write(store->repo, &spec, ret, err);
 }

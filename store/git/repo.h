@@ -181,6 +181,13 @@ int repo_object_exists(struct repo *repo, const struct oid *oid);
 
 /* The value of the N-th (from 0) trailer KEY (without colon, any case) of MESSAGE; the caller frees it. NULL: none. */
 char *trailer_get(const char *message, const char *key, size_t n);
+/* All values of one key, in one pass: trailer_walk_begin(), then _next() until it is not 1. MESSAGE is borrowed. */
+struct trailer_walk {
+	const char *at, *end;
+};
+void trailer_walk_begin(struct trailer_walk *walk, const char *message);
+/* 1: the next value is *RET, which the caller frees; 0: there is none; -ENOMEM. */
+int trailer_walk_next(struct trailer_walk *walk, const char *key, char **ret);
 /* Append "KEY: VALUE" to a message under construction (a blank line is put before the first one). Newlines in VALUE become spaces. */
 void trailer_add(struct strbuf *message, const char *key, const char *value);
 /* The message without its trailers: subject and body, no newline at the end. The caller frees it. */

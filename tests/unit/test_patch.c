@@ -125,6 +125,8 @@ Test(patch, bad_specs)
 {
 	scene_auto scene = scene_make("echo 1 >x");
 	static const char *const spaced[] = { "CVE 1", NULL }, *const nobody[] = { "nobody", NULL }, *const empty[] = { "", NULL };
+	static const char *many[PATCH_VALUES_MAX + 2], *long_words[301];
+	static char long_message[PATCH_MESSAGE_MAX / 2 + 2], long_word[250];
 	struct {
 		struct patch_spec spec;
 		int code;
@@ -139,9 +141,18 @@ Test(patch, bad_specs)
 		{ { .message = "x", .fixes = spaced }, -EINVAL, "CVE 1" },
 		{ { .message = "x", .restart = empty }, -EINVAL, "unit" },
 		{ { .message = "x", .supersedes = nobody }, -ENOENT, "'nobody'" },
+		{ { .message = long_message }, -EINVAL, "32768" },
+		{ { .message = "x", .fixes = many }, -E2BIG, "512" },
+		{ { .message = "x", .fixes = long_words }, -E2BIG, "65536" },
 	};
 	struct oid commit;
 
+	memset(long_message, 'x', sizeof long_message - 1);
+	memset(long_word, 'x', sizeof long_word - 1);
+	for (size_t i = 0; i + 1 < ARRAY_SIZE(many); i++)
+		many[i] = "CVE-1";
+	for (size_t i = 0; i + 1 < ARRAY_SIZE(long_words); i++)
+		long_words[i] = long_word;
 	scene_patch(&scene, "taken", "echo 2 >x");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		must_fail(rows[i].code, rows[i].word, scene_patch_spec(&scene, "echo 3 >x", &rows[i].spec, &commit, &err));
@@ -375,6 +386,38 @@ Test(patch, of_a_bad_commit)
 	cleanup_patch_list struct patch_list list = list_of(&scene);
 
 	cr_expect_eq(list.count, 1);
+}
+
+/* A message of someone else's may be as long as git allows, and costs no time. */
+Test(patch, hostile_messages, .timeout = 20)
+{
+	static const struct {
+		const char *message, *word; /* NULL: good */
+	} rows[] = {
+		{ "seq 512 | sed 's/^/Fixes: CVE-/'", NULL },
+		{ "seq 513 | sed 's/^/Fixes: CVE-/'", "'Fixes:'" },
+		{ "seq 500 | sed 's/^/Restart: x /'", "'Restart:'" },
+		{ "seq 59000 | sed 's/^/Fixes: CVE-/'", "65536" },
+		{ "yes | head -c 70000", "65536" },
+	};
+	scene_auto scene = scene_make("echo 1 >x");
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		cleanup_patch_list struct patch_list list = PATCH_LIST_INIT;
+		char script[1024];
+
+		snprintf(script, sizeof script,
+			"export GIT_CONFIG_GLOBAL=/dev/null GIT_DIR=$PWD/store/git; { echo x; echo; %s; } >message; "
+			"git update-ref refs/veneer/app/patches/a $(git -c user.name=M -c user.email=m@x "
+			"commit-tree -p refs/veneer/app/base -F message refs/veneer/app/base^{tree})",
+			rows[i].message);
+		bench_run(&scene.bench, script);
+		if (rows[i].word)
+			must_fail(-EBADMSG, rows[i].word,
+				patch_list_load(scene.bench.store, scene.component, &list, &err));
+		else
+			must_pass(patch_list_load(scene.bench.store, scene.component, &list, &err));
+	}
 }
 
 /* A ref under patches/ that is none of ours is named, not crashed on. */
