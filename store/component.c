@@ -254,6 +254,7 @@ int commit_find_base(struct store *store, const struct oid *commit, struct oid *
 {
 	struct oid at = *commit;
 	char hex[OID_HEX_LENGTH + 1];
+	uint64_t bytes = 0;
 
 	oid_to_hex(commit, hex);
 	for (unsigned i = 0; i < BASE_SEARCH_MAX; i++) {
@@ -269,6 +270,11 @@ int commit_find_base(struct store *store, const struct oid *commit, struct oid *
 		}
 		if (found.parent_count == 0)
 			return error_set(err, -EBADMSG, "commit '%s' stands on no base of a component", hex);
+		bytes += found.size;
+		if (bytes > BASE_SEARCH_BYTES)
+			return error_set(err, -EBADMSG,
+				"commit '%s' has no base among its nearest first parents, which are larger than %u bytes",
+				hex, BASE_SEARCH_BYTES);
 		at = found.parents[0];
 	}
 	return error_set(err, -EBADMSG, "commit '%s' has no base among its nearest %u first parents", hex,

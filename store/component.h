@@ -24,7 +24,9 @@
 
 #define COMPONENT_NAME_MAX 64
 #define COMPONENT_VERSION_MAX 128
-#define BASE_SEARCH_MAX 10000u /* first parents that commit_find_base() follows */
+/* What commit_find_base() looks at: no more patches in a row than twice the longest stack, of a few KiB each. */
+#define BASE_SEARCH_MAX 1024u
+#define BASE_SEARCH_BYTES (8u << 20)
 #define REF_NAME_MAX 256
 
 enum snapshot_kind { SNAPSHOT_TOUCHED, SNAPSHOT_FULL };
@@ -92,7 +94,8 @@ int component_write_base(struct store *store, const struct component *component,
 
 /* Is COMMIT a base commit (trailer `Kind: base`)? */
 bool commit_is_base(const struct commit *commit);
-/* The base commit that COMMIT stands on: itself, or the first base on its first-parent chain (limited). -EBADMSG: none. */
+/* The base commit that COMMIT stands on: itself, or the first base on its first-parent chain (limited in
+ * commits and in their bytes; what lies below that base does not count). -EBADMSG: none. */
 int commit_find_base(struct store *store, const struct oid *commit, struct oid *ret_base,
 	struct oid *ret_base_tree, struct error *err);
 

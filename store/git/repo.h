@@ -152,6 +152,7 @@ struct commit {
 	char *author;	     /* owned: "Name <mail>" */
 	int64_t time;	     /* committer's, seconds since the epoch */
 	int offset_minutes;  /* committer's zone */
+	uint64_t size;	     /* bytes of the object */
 };
 /* -EBADMSG: corrupt, message beyond COMMIT_MESSAGE_MAX, more than COMMIT_PARENTS_MAX parents. */
 int repo_commit_read(struct repo *repo, const struct oid *oid, struct commit *ret, struct error *err);
