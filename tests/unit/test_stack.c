@@ -161,6 +161,37 @@ Test(stack, chain_over_a_grown_base)
 	expect_view(&scene, &composed, "f x 100644 0:0 @1600000000 'b'\nf y 100644 0:0 @2000 'c'\n");
 }
 
+/* ---- a directory that goes takes along what the base learns of it later ---- */
+
+Test(stack, removed_directory_over_a_grown_base)
+{
+	static const struct {
+		const char *script, *wanted;
+	} rows[] = {
+		{ "rm -r d", "- d\nf x 100644 0:0 @2000 'b'\n" },
+		{ "rm -r d; mkfifo d; " NEW "d", "s d 10644 0:0 @2000\nf x 100644 0:0 @2000 'b'\n" },
+		{ "rm -r d; echo -n f >d; " NEW "d", "f d 100644 0:0 @2000 'f'\nf x 100644 0:0 @2000 'b'\n" },
+		{ "rm -r d/e", "t d\n- d/e\nf x 100644 0:0 @2000 'b'\n" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		scene_auto scene = scene_make("umask 022; echo -n 1 >x; mkdir -p d/e; echo -n 1 >d/old; echo -n 1 >d/e/old");
+		struct oid grown, first, second;
+
+		scene_patch(&scene, "a", rows[i].script);
+		scene_patch(&scene, "b", "echo -n b >x; " NEW "x");
+		bench_run(&scene.bench, "cd base; echo -n 1 >d/e/late; mkdir -p d/e/sub/dir; echo -n 1 >d/e/sub/late; mkfifo d/e/fifo");
+		first = scene_compose(&scene, "a b");
+		scene_patch(&scene, "grow", "rm -r d/e/late d/e/sub d/e/fifo");
+		grown = scene_compose(&scene, "a b");
+		cr_expect_not(oid_equal(&first, &grown));
+		second = scene_compose(&scene, "a b");
+		cr_expect(oid_equal(&second, &grown));
+		expect_view(&scene, &grown, rows[i].wanted);
+		bench_run(&scene.bench, "git -C store/git fsck --strict --no-dangling 2>&1");
+	}
+}
+
 /* ---- superseding ---- */
 
 Test(stack, superseding)
