@@ -184,6 +184,17 @@ static int batch_add(struct batch *batch, const struct oid *oid, git_object_t ty
 	return 0;
 }
 
+/* Not libgit2's own answer: it also knows what it has cached of a batch that was aborted since. */
+static bool is_stored(const struct repo *repo, const struct oid *oid, const git_oid *id)
+{
+	if (batch_find(&repo->batch, oid))
+		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(repo->on_disk); i++)
+		if (repo->on_disk[i]->exists(repo->on_disk[i], id))
+			return true;
+	return false;
+}
+
 int batch_put(struct repo *repo, git_object_t type, void *data, size_t size, struct oid *ret,
 	struct error *err)
 {
@@ -199,7 +210,7 @@ int batch_put(struct repo *repo, git_object_t type, void *data, size_t size, str
 		return git_failure(err, rc, -EIO, "hash an object for '%s'", repo->path);
 	oid = oid_from_git(&id);
 	/* The odb was refreshed when the batch began; our own flushes refresh it as well. */
-	if (!libgit2.odb_exists_ext(repo->odb, &id, GIT_ODB_LOOKUP_NO_REFRESH)) {
+	if (!is_stored(repo, &oid, &id)) {
 		rc = batch_add(&repo->batch, &oid, type, data, size);
 		if (rc < 0)
 			return error_errno(err, -rc, "object '%s'", OID_HEX(&oid));

@@ -42,6 +42,7 @@ struct repo {
 	git_repository *git;
 	git_odb *odb;
 	int objects_fd; /* the directory objects/ */
+	git_odb_backend *on_disk[2]; /* borrowed from ODB: packs, loose objects */
 	struct batch batch;
 };
 
