@@ -249,6 +249,27 @@ bool commit_is_base(const struct commit *commit)
 	return kind && strcmp(kind, "base") == 0;
 }
 
+int component_owns_base(struct store *store, const struct component *component, const struct oid *base,
+	bool *ret, struct error *err)
+{
+	struct oid at = component->base;
+
+	for (unsigned i = 0; !oid_equal(&at, base); i++) {
+		cleanup_commit struct commit commit = { 0 };
+		int r = repo_commit_read(store->repo, &at, &commit, err);
+
+		if (r < 0)
+			return error_prefix(err, r, "base of '%s'", component->name);
+		if (i == BASE_CHAIN_MAX || commit.parent_count == 0 || !commit_is_base(&commit)) {
+			*ret = false;
+			return 0;
+		}
+		at = commit.parents[0];
+	}
+	*ret = true;
+	return 0;
+}
+
 int commit_find_base(struct store *store, const struct oid *commit, struct oid *ret_base,
 	struct oid *ret_base_tree, struct error *err)
 {

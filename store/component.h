@@ -27,6 +27,7 @@
 /* What commit_find_base() looks at: no more patches in a row than twice the longest stack, of a few KiB each. */
 #define BASE_SEARCH_MAX 1024u
 #define BASE_SEARCH_BYTES (8u << 20)
+#define BASE_CHAIN_MAX 1000000u /* bases of one component */
 #define REF_NAME_MAX 256
 
 enum snapshot_kind { SNAPSHOT_TOUCHED, SNAPSHOT_FULL };
@@ -92,6 +93,9 @@ void component_ref(const char *name, const char *leaf, char ref[REF_NAME_MAX]);
 int component_write_base(struct store *store, const struct component *component, const struct oid *tree,
 	const struct oid *parent, int64_t time, struct oid *ret, struct error *err);
 
+/* Is BASE the component's newest base, or one that it has grown from? */
+int component_owns_base(struct store *store, const struct component *component, const struct oid *base,
+	bool *ret, struct error *err);
 /* Is COMMIT a base commit (trailer `Kind: base`)? */
 bool commit_is_base(const struct commit *commit);
 /* The base commit that COMMIT stands on: itself, or the first base on its first-parent chain (limited in

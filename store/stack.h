@@ -23,7 +23,10 @@ struct stack {
 	bool known; /* false: the commit is no composition (someone's own commit is served); count is 0 */
 };
 
-/* The stack that COMMIT (a base, a patch, a composition, or anything) stands for. */
+/*
+ * The stack that COMMIT (a base, a patch, a composition, or anything) stands for. No message is trusted:
+ * a base is one of the component's own, a composition is the very commit that composing its parents gives.
+ */
 int stack_read(struct store *store, const struct component *component, const struct patch_list *patches,
 	const struct oid *commit, struct stack *ret, struct error *err);
 

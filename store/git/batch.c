@@ -167,6 +167,7 @@ static int batch_flush(struct repo *repo, struct error *err)
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "read the new objects of '%s'", repo->path);
 	batch_clear(batch);
+	batch->flushes++;
 	return 0;
 }
 
@@ -254,4 +255,40 @@ int repo_batch_commit(struct repo *repo, struct error *err)
 void repo_batch_abort(struct repo *repo)
 {
 	batch_release(&repo->batch);
+}
+
+/* ---- trials ---- */
+
+int repo_trial_begin(struct repo *repo, struct repo_trial *ret, struct error *err)
+{
+	bool own_batch = !repo->batch.open;
+	int rc = own_batch ? repo_batch_begin(repo, err) : 0;
+
+	if (rc == 0)
+		*ret = (struct repo_trial){ own_batch, repo->batch.count, repo->batch.flushes };
+	return rc;
+}
+
+/* The last one in is the first one out: so no search for another one passed over its slot. */
+static void batch_forget_last(struct batch *batch)
+{
+	struct batch_object *object = &batch->objects[batch->count - 1];
+
+	batch->slots[batch_slot(batch, &object->oid)] = 0;
+	batch->bytes -= object->size;
+	free(object->data);
+	batch->count--;
+}
+
+void repo_trial_end(struct repo *repo, const struct repo_trial *trial)
+{
+	struct batch *batch = &repo->batch;
+	size_t keep = batch->flushes == trial->flushes ? trial->count : 0;
+
+	if (trial->own_batch) {
+		repo_batch_abort(repo);
+		return;
+	}
+	while (batch->count > keep)
+		batch_forget_last(batch);
 }

@@ -35,6 +35,7 @@ struct batch {
 	uint32_t *slots; /* open addressing by the first bytes of the id: index + 1, 0 is free */
 	size_t slot_count; /* a power of two */
 	uint64_t bytes;
+	unsigned flushes; /* how often it was emptied onto the disk */
 };
 
 struct repo {

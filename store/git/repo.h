@@ -61,6 +61,19 @@ int repo_batch_begin(struct repo *repo, struct error *err);
 int repo_batch_commit(struct repo *repo, struct error *err);
 void repo_batch_abort(struct repo *repo); /* forget what is not flushed; no batch: does nothing */
 
+/*
+ * To see what comes of writing something: what is written between these is readable meanwhile and forgotten at the
+ * end, in the open batch or, where there is none, in one of its own. (Past REPO_BATCH_BYTES there
+ * is a pack that no ref leads to, as after a crash.)
+ */
+struct repo_trial {
+	bool own_batch;
+	size_t count;
+	unsigned flushes;
+};
+int repo_trial_begin(struct repo *repo, struct repo_trial *ret, struct error *err);
+void repo_trial_end(struct repo *repo, const struct repo_trial *trial);
+
 /* ---- blobs ---- */
 
 int repo_blob_write(struct repo *repo, const void *data, size_t size, struct oid *ret, struct error *err);
