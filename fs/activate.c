@@ -26,11 +26,11 @@ static uint64_t reply_number(struct json_object *reply, const char *key)
 	return json_object_object_get_ex(reply, key, &value) ? (uint64_t)json_object_get_int64(value) : 0;
 }
 
-static int load_complete_view(struct store *store, const struct oid *commit, int basefd,
+static int load_complete_view(struct store *store, const char *name, const struct oid *commit, int basefd,
 	struct view **ret, struct error *err)
 {
 	cleanup_view struct view *view = NULL;
-	int r = view_load(store, commit, &view, err);
+	int r = view_load_of(store, name, commit, &view, err);
 
 	if (r == 0)
 		r = view_complete(view, store, basefd, err);
@@ -56,10 +56,10 @@ static int prepare_here(struct store *store, const struct component *component, 
 	int r = mount_open_base(store, component, &basefd, err);
 
 	if (r == 0)
-		r = load_complete_view(store, commit, basefd, &new, err);
+		r = load_complete_view(store, component->name, commit, basefd, &new, err);
 	if (r < 0)
 		return r;
-	if (load_complete_view(store, from, basefd, &old, NULL) < 0)
+	if (load_complete_view(store, component->name, from, basefd, &old, NULL) < 0)
 		old = NULL;
 	r = view_diff_count(old, new, ret_paths);
 	return r < 0 ? error_errno(err, -r, "component '%s'", component->name) : 0;

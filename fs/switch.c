@@ -86,7 +86,7 @@ void switcher_free(struct switcher *switcher)
 static int make_view(struct switcher *switcher, const struct oid *commit, struct view **ret, struct error *err)
 {
 	cleanup_view struct view *view = NULL;
-	int r = view_load(switcher->store, commit, &view, err);
+	int r = view_load_of(switcher->store, switcher->name, commit, &view, err);
 
 	if (r == 0)
 		r = view_complete(view, switcher->store, switcher->base_fd, err);

@@ -175,7 +175,17 @@ static int read_facts(const struct commit *commit, struct patch *patch)
 	return patch->base_version && patch->author ? 0 : -ENOMEM;
 }
 
-static int patch_read(struct repo *repo, const char *label, const struct oid *oid, struct patch *ret,
+/* What plain git has made says nothing of it. */
+static int check_component(const struct commit *commit, const char *name, struct error *err)
+{
+	cleanup_free char *owner = trailer_get(commit->message, "Component", 0);
+
+	if (!owner || strcmp(owner, name) == 0)
+		return 0;
+	return error_set(err, -EBADMSG, "its commit is of component '%.80s', not of '%s'", owner, name);
+}
+
+static int patch_read(struct repo *repo, const char *name, const char *label, const struct oid *oid, struct patch *ret,
 	struct error *err)
 {
 	cleanup_commit struct commit commit = { 0 };
@@ -190,6 +200,9 @@ static int patch_read(struct repo *repo, const char *label, const struct oid *oi
 	if (strlen(commit.message) > PATCH_MESSAGE_MAX)
 		return error_set(err, -EBADMSG, "patch '%s': its message is longer than %u bytes", label,
 			PATCH_MESSAGE_MAX);
+	r = check_component(&commit, name, err);
+	if (r < 0)
+		return error_prefix(err, r, "patch '%s'", label);
 	ret->commit = *oid;
 	ret->label = strdup(label);
 	if (!ret->label || read_facts(&commit, ret) < 0)
@@ -202,6 +215,7 @@ static int patch_read(struct repo *repo, const char *label, const struct oid *oi
 
 struct loading {
 	struct repo *repo;
+	const char *component;
 	struct patch_list *list;
 	size_t alloc, prefix;
 };
@@ -224,7 +238,8 @@ static int load_one(void *arg, const char *name, const struct oid *oid, struct e
 	}
 	/* Counted before it is read: what is half read is released with the rest. */
 	memset(&list->patches[list->count++], 0, sizeof *list->patches);
-	return patch_read(loading->repo, name + loading->prefix, oid, &list->patches[list->count - 1], err);
+	return patch_read(loading->repo, loading->component, name + loading->prefix, oid,
+		&list->patches[list->count - 1], err);
 }
 
 static int patch_order(const void *a, const void *b)
@@ -242,7 +257,7 @@ int patch_list_load(struct store *store, const struct component *component, stru
 	struct error *err)
 {
 	cleanup_patch_list struct patch_list list = PATCH_LIST_INIT;
-	struct loading loading = { .repo = store->repo, .list = &list };
+	struct loading loading = { .repo = store->repo, .component = component->name, .list = &list };
 	char prefix[REF_NAME_MAX];
 	int r;
 

@@ -434,4 +434,9 @@ Test(patch, bad_refs)
 		"git -C store/git update-ref -d refs/veneer/app/patches/odd; "
 		"git -C store/git update-ref refs/veneer/app/patches/a/b refs/veneer/app/base");
 	must_fail(-EINVAL, "a/b", patch_list_load(scene.bench.store, scene.component, &list, &err));
+	bench_run(&scene.bench,
+		"export GIT_CONFIG_GLOBAL=/dev/null GIT_DIR=$PWD/store/git; git update-ref -d refs/veneer/app/patches/a/b; "
+		"git update-ref refs/veneer/app/patches/alien $(git -c user.name=M -c user.email=m@x commit-tree -m x "
+		"-m 'Component: other' -p refs/veneer/app/base $(git mktree </dev/null))");
+	must_fail(-EBADMSG, "component 'other'", patch_list_load(scene.bench.store, scene.component, &list, &err));
 }
