@@ -109,14 +109,6 @@ static void stack_drop(struct stack *stack, size_t index)
 	stack->count--;
 }
 
-bool patch_supersedes(const struct patch *patch, const struct patch *other)
-{
-	for (size_t i = 0; patch->supersedes[i]; i++)
-		if (strcmp(patch->supersedes[i], other->label) == 0)
-			return true;
-	return false;
-}
-
 bool patch_builds_on(const struct patch_list *patches, const struct patch *patch, const struct patch *other)
 {
 	size_t steps = 0;
@@ -168,19 +160,22 @@ static int find_label(const struct patch_list *patches, const char *label, const
 /* Take off what PATCH supersedes, and put it on top. */
 static int push(const struct patch_list *patches, struct stack *stack, const struct patch *patch, struct error *err)
 {
+	struct superseded superseded;
+
+	superseded_find(patches, patch, &superseded);
 	for (size_t i = 0; i < stack->count;) {
 		const struct patch *other = patch_find_commit(patches, &stack->patches[i]);
 		const struct patch *builder;
 
-		if (other && patch_supersedes(other, patch))
+		if (other && patch_supersedes(patches, other, patch))
 			return error_set(err, -EBUSY, "'%s' supersedes '%s' and is applied: revert '%s' first",
 				other->label, patch->label, other->label);
-		if (!other || !patch_supersedes(patch, other) || patch_builds_on(patches, patch, other)) {
+		if (!other || !superseded_has(&superseded, other) || patch_builds_on(patches, patch, other)) {
 			i++;
 			continue;
 		}
 		builder = find_builder(patches, stack, other);
-		if (builder && !patch_supersedes(patch, builder))
+		if (builder && !superseded_has(&superseded, builder))
 			return error_set(err, -EBUSY, "'%s' supersedes '%s', but '%s' builds on that: revert '%s' first",
 				patch->label, other->label, builder->label, builder->label);
 		stack_drop(stack, i);

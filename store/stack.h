@@ -39,7 +39,7 @@ int stack_compose(struct store *store, const struct component *component, const 
 
 /*
  * Edits: those that a label brings with it (patches it builds on) are added before it; those that it
- * supersedes are taken off. *RET_CHANGED false: nothing to do. -ENOENT: no such label; -EBUSY (remove):
+ * supersedes, directly or through others, are taken off. *RET_CHANGED false: nothing to do. -ENOENT: no such label; -EBUSY (remove):
  * another applied patch builds on it; (add): an applied patch supersedes it, or builds on what it
  * supersedes; -EINVAL: the stack is not known. On failure STACK is as it was.
  */

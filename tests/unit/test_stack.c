@@ -220,6 +220,42 @@ Test(stack, superseding)
 	expect_view(&scene, &both, "f x 100644 0:0 @2000 'd'\nf y 100644 0:0 @2000 'd'\n");
 }
 
+/* Each names the one before it alone, as patches do that come one after the other; also in a circle. */
+Test(stack, superseding_through_others)
+{
+	scene_auto scene = scene_make("echo 1 >x");
+	const char *supersedes[] = { "s1", NULL };
+	struct patch_spec spec = { .message = "better", .label = "s2", .supersedes = supersedes };
+	struct stack stack = { .known = true };
+	struct oid commit, both;
+	bool changed;
+
+	scene_patch(&scene, "s1", "echo 1 >>x");
+	must_pass(scene_patch_spec(&scene, "echo 2 >>x", &spec, &commit, &err));
+	spec.label = "s3";
+	supersedes[0] = "s2";
+	must_pass(scene_patch_spec(&scene, "echo 3 >>x", &spec, &commit, &err));
+	cleanup_patch_list struct patch_list list = list_of(&scene);
+
+	must_pass(stack_add(&list, &stack, "s1", &changed, &err));
+	must_pass(stack_add(&list, &stack, "s3", &changed, &err));
+	cr_assert_eq(stack.count, 1);
+	cr_expect(oid_equal(&stack.patches[0], &commit));
+	must_fail(-EBUSY, "'s3' supersedes 's1'", stack_add(&list, &stack, "s1", &changed, &err));
+	stack.count = 2;
+	stack.patches[0] = patch_find(&list, "s1")->commit;
+	stack.patches[1] = commit;
+	must_pass(repo_batch_begin(scene.bench.store->repo, &err));
+	must_pass(stack_compose(scene.bench.store, scene.component, &list, &stack, &both, &err));
+	free(list.patches[0].supersedes[0]);
+	list.patches[0].supersedes = realloc(list.patches[0].supersedes, 2 * sizeof(char *));
+	list.patches[0].supersedes[0] = strdup("s3");
+	list.patches[0].supersedes[1] = NULL;
+	stack.count = 0;
+	must_pass(stack_add(&list, &stack, "s1", &changed, &err));
+	must_fail(-EBUSY, "'s1' supersedes 's3'", stack_add(&list, &stack, "s3", &changed, &err));
+}
+
 /* ---- conflicts ---- */
 
 Test(stack, conflicts)
