@@ -9,6 +9,7 @@
 #include "store/baseline.h"
 #include "store/edits.h"
 #include "store/patch_internal.h"
+#include "store/tree_cursor.h"
 #include "store/view.h"
 
 #define ANCESTORS_MAX 4096u /* commits looked at for one that we know */
@@ -216,6 +217,69 @@ static int prepare_ground(struct store *store, const struct component *component
 	return r;
 }
 
+/* A file that the commit adds over one that its parent had not on record and the grown base has. */
+static bool adds_over_file(const struct difference *difference, const struct tree_entry *there)
+{
+	return difference->content_changed && difference->content[0].mode == 0 && difference->content[1].mode != 0 &&
+		there->mode != 0 && there->mode != TREE_MODE_DIRECTORY;
+}
+
+struct landing {
+	struct tree_cursor content, meta; /* of the ground's tree */
+	struct edits edits; /* of the commit's */
+};
+
+static void landing_release(struct landing *landing)
+{
+	tree_cursor_release(&landing->content);
+	tree_cursor_release(&landing->meta);
+	edits_release(&landing->edits);
+}
+
+/* A file that is added without x says nothing of the bits of one that could not be seen. */
+static int land(struct landing *landing, struct difference *difference, struct error *err)
+{
+	struct tree_side meta = { 0 };
+	struct tree_entry there;
+	bool of_directory;
+	int r = tree_cursor_find(&landing->content, difference->path, &there, err);
+
+	if (r < 0 || !adds_over_file(difference, &there))
+		return r;
+	difference->content[0] = (struct tree_side){ there.mode, there.oid };
+	if (there.mode == TREE_MODE_EXECUTABLE && difference->content[1].mode == TREE_MODE_FILE)
+		difference->content[0].mode = TREE_MODE_FILE;
+	if (difference->meta_changed)
+		return 0;
+	r = tree_meta_find(&landing->meta, difference->path, &meta, &of_directory, err);
+	if (r < 0 || meta.mode == 0 || of_directory)
+		return r;
+	return edits_add_meta(&landing->edits, difference->path, false, meta.mode, &meta.oid, err);
+}
+
+/*
+ * DIFFERENCES as they would be if the commit had seen GROUND: what was on disk already is changed, not
+ * added, and keeps its metadata unless the commit gives its own. *TREE, the commit's, gets that
+ * metadata where plain git would have left it.
+ */
+static int land_all(struct repo *repo, const struct oid *ground, struct differences *differences,
+	struct oid *tree, struct error *err)
+{
+	CLEANUP(landing_release) struct landing landing = { .edits = EDITS_INIT };
+	struct oid meta;
+	int r = tree_meta_root(repo, ground, &meta, err);
+
+	if (r < 0)
+		return r;
+	tree_cursor_init(&landing.content, repo, ground);
+	tree_cursor_init(&landing.meta, repo, &meta);
+	for (size_t i = 0; r == 0 && i < differences->count; i++)
+		r = land(&landing, &differences->items[i], err);
+	if (r == 0 && landing.edits.count > 0)
+		r = repo_tree_edit(repo, tree, landing.edits.changes, landing.edits.count, tree, err);
+	return r;
+}
+
 /* The differences of COMMIT to its parent, laid over the parent that the patch gets; checked as a view. */
 static int make_tree(struct store *store, const struct component *component, int basefd,
 	const struct commit *commit, bool on_base, struct ground *ground, struct oid *ret, struct error *err)
@@ -223,7 +287,7 @@ static int make_tree(struct store *store, const struct component *component, int
 	cleanup_pool struct pool pool = POOL_INIT;
 	cleanup_differences struct differences differences = DIFFERENCES_INIT;
 	cleanup_edits struct edits edits = EDITS_INIT;
-	struct oid base, base_tree;
+	struct oid base, base_tree, tree = commit->tree;
 	int r = commit_find_base(store, &ground->parent, &base, &base_tree, err);
 
 	if (r == 0)
@@ -233,12 +297,16 @@ static int make_tree(struct store *store, const struct component *component, int
 	if (differences.count == 0)
 		return error_set(err, -ENODATA, "nothing differs from what it stands on");
 	r = prepare_ground(store, component, basefd, &differences, on_base, ground, err);
+	if (r == 0 && on_base)
+		r = land_all(store->repo, &ground->parent_tree, &differences, &tree, err);
 	if (r == 0)
-		r = edits_of_differences(store->repo, &differences, &commit->tree, commit->time, &edits, err);
+		r = edits_of_differences(store->repo, &differences, &tree, commit->time, &edits, err);
 	if (r == 0)
 		r = repo_tree_edit(store->repo, &ground->parent_tree, edits.changes, edits.count, ret, err);
 	if (r < 0)
 		return r;
+	if (oid_equal(ret, &ground->parent_tree))
+		return error_set(err, -ENODATA, "nothing differs from what it stands on");
 	/* Not before: metadata that plain git left untouched may be wrong until it is written anew. */
 	return view_check(store, on_base ? &ground->parent_tree : &base_tree, ret, err);
 }

@@ -340,6 +340,41 @@ Test(patch, of_a_commit)
 	cr_expect_not(oid_equal(&patch_find(&later, "d")->parent, &scene.component->base));
 }
 
+/* The base has these files on disk and not on record: what plain git says is laid over what they are. */
+Test(patch, of_a_commit_of_unrecorded_files)
+{
+	static const struct {
+		const char *base, *script, *wanted;
+	} rows[] = {
+		{ "echo -n 1 >x; chown 3:4 x; chmod 640 x; " OLD "x", "echo -n 2 >x; chmod +x x", "f x 100750 3:4 @1600000000 '2'\n" },
+		{ "echo -n 1 >x; chown 3:4 x; chmod 4644 x; " OLD "x", "echo -n 1 >x; chmod +x x", "f x 104755 3:4 @1000 '1'\n" },
+		/* A file that is made without x does not say that it shall be gone. */
+		{ "echo -n 1 >x; chown 3:4 x; chmod 4711 x; " OLD "x", "echo -n 2 >x", "f x 104711 3:4 @1600000000 '2'\n" },
+		{ "echo -n 1 >x; chown 3:4 x; chmod 4711 x; " OLD "x", "ln -s y x", "l x 120777 3:4 @1600000000 -> y\n" },
+		{ "ln -s y x; chown -h 3:4 x", "echo -n 2 >x; chmod +x x", "f x 100755 3:4 @1600000000 '2'\n" },
+		{ "echo -n 1 >x; chown 3:4 x; " OLD "x", "echo -n 2 >x; mkdir -p .veneer/meta; echo 'mode 0600' >.veneer/meta/x",
+			"f x 100600 3:4 @1000 '2'\n" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		scene_auto scene = scene_make(rows[i].base);
+		struct oid commit = scene_commit(&scene, "refs/veneer/app/base", rows[i].script);
+		struct oid patch = scene_adopt(&scene, &commit, "a");
+
+		expect_view(&scene, &patch, rows[i].wanted);
+	}
+}
+
+/* The same as what is there, which the base could not tell. */
+Test(patch, of_a_commit_of_nothing)
+{
+	scene_auto scene = scene_make("echo -n 1 >x");
+	struct patch_spec spec = { .message = "x" };
+	struct oid commit = scene_commit(&scene, "refs/veneer/app/base", "echo -n 1 >x"), patch;
+
+	must_fail(-ENODATA, "nothing differs", scene_adopt_spec(&scene, &commit, &spec, &patch, &err));
+}
+
 /* An edit of a patch's own checkout builds on it; the object that its metadata names is not claimed any more. */
 Test(patch, of_a_commit_on_a_patch)
 {
