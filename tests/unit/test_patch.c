@@ -389,6 +389,57 @@ Test(patch, of_a_commit_on_a_patch)
 	expect_view(&scene, &patch, "f x 100700 0:0 @1600000000 'third'\n");
 }
 
+/* Made in a worktree of what is applied: what the applied patches changed is not part of it, nor may it be touched. */
+Test(patch, of_a_commit_on_a_composition)
+{
+	static const struct {
+		const char *script, *wanted; /* NULL: refused */
+		const char *path;
+	} rows[] = {
+		{ "echo -n 3 >z", "f z 100600 0:0 @1600000000 '3'\n", NULL },
+		{ "echo -n 3 >new; git add -A; git commit -qm first; echo -n 4 >d/more", "t d\nf d/more 100644 0:0 @1600000000 '4'\nf new 100644 0:0 @1600000000 '3'\n", NULL },
+		{ "echo -n 3 >z; echo -n 3 >x", NULL, "'x'" },
+		{ "rm made/a", NULL, "'made/a'" },
+		{ "echo -n 3 >made/b", NULL, "'made/b'" },
+		{ "rm -r d; echo -n 3 >d", NULL, "'d'" },
+		{ "rm y; mkdir y; echo -n 3 >y/b", NULL, "'y'" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		scene_auto scene = scene_make("umask 022; echo -n 1 >x; echo -n 1 >y; echo -n 1 >z; chmod 600 z; mkdir d; echo -n 1 >d/f");
+		struct patch_spec spec = { .message = "x", .label = "c" };
+		char hex[OID_HEX_LENGTH + 1];
+		struct oid commit, patch;
+
+		scene_patch(&scene, "a", "echo -n 2 >x; mkdir made; echo -n 2 >made/a");
+		scene_patch(&scene, "b", "echo -n 2 >y; chmod 700 d; echo -n 2 >d/f");
+		commit = scene_compose(&scene, "a b");
+		oid_to_hex(&commit, hex);
+		commit = scene_commit(&scene, hex, rows[i].script);
+		if (rows[i].path) {
+			must_fail(-EEXIST, rows[i].path, scene_adopt_spec(&scene, &commit, &spec, &patch, &err));
+			must_fail(-EEXIST, "worktree", scene_adopt_spec(&scene, &commit, &spec, &patch, &err));
+			continue;
+		}
+		patch = scene_adopt(&scene, &commit, "c");
+		expect_view(&scene, &patch, rows[i].wanted);
+		scene_compose(&scene, "a b c");
+	}
+}
+
+/* Nothing but what stands on it. */
+Test(patch, of_a_composition)
+{
+	scene_auto scene = scene_make("echo -n 1 >x; echo -n 1 >y");
+	struct patch_spec spec = { .message = "x" };
+	struct oid commit, patch;
+
+	scene_patch(&scene, "a", "echo -n 2 >x");
+	scene_patch(&scene, "b", "echo -n 2 >y");
+	commit = scene_compose(&scene, "a b");
+	must_fail(-ENODATA, "composition", scene_adopt_spec(&scene, &commit, &spec, &patch, &err));
+}
+
 Test(patch, of_a_merge)
 {
 	scene_auto scene = scene_make("echo -n 1 >x; echo -n 1 >y");
