@@ -31,10 +31,26 @@ void patch_list_release(struct patch_list *list)
 	*list = (struct patch_list)PATCH_LIST_INIT;
 }
 
+/* What names something else wherever a label or a commit is expected. */
+static bool is_reserved(const char *label)
+{
+	static const char *const reserved[] = { "active", "base", "HEAD" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++)
+		if (strcmp(label, reserved[i]) == 0)
+			return true;
+	return false;
+}
+
 int patch_check_label(const char *label, struct error *err)
 {
 	struct error ignored = ERROR_INIT;
 
+	if (is_reserved(label))
+		return error_set(err, -EINVAL, "'%s' cannot be a label: it names something else", label);
+	/* git allows no ref that ends with a dot. */
+	if (*label && label[strlen(label) - 1] == '.')
+		return error_set(err, -EINVAL, "'%.80s' cannot be a label: '.' is not allowed at the end", label);
 	if (component_check_name(label, &ignored) < 0 || strlen(label) > PATCH_LABEL_MAX)
 		return error_set(err, -EINVAL,
 			"'%.80s' cannot be a label: letters, digits, '.', '_', '-', '+', at most %d, the first a letter or digit",

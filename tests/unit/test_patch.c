@@ -25,7 +25,8 @@ Test(patch, labels)
 	} rows[] = {
 		{ "a", true }, { "CVE-2026-1234", true }, { "1.2+x", true }, { "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", true },
 		{ "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", false }, { "", false }, { "a/b", false }, { "-a", false },
-		{ "a b", false }, { "..", false }, { "a.lock", false }, { "é", false },
+		{ "a b", false }, { "..", false }, { "a.lock", false }, { "é", false }, { "a.", false },
+		{ "active", false }, { "base", false }, { "HEAD", false }, { "bases", true }, { "head", true },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
