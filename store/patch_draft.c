@@ -78,6 +78,17 @@ static const char *reserved_trailer(const char *message)
 	return NULL;
 }
 
+/* Does a line of TEXT say to git that a patch begins there, and the message, trailers and all, was before it? */
+static bool has_divider(const char *text)
+{
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, "---", 3) == 0 && (line[3] == '\0' || strchr(" \t\n\v\f\r", line[3])))
+			return true;
+	}
+	return false;
+}
+
 /* The words of MESSAGE or, where there is none, of the commit (an amended patch brings our trailers along: they go). */
 static int draft_message(struct patch_draft *draft, const char *message, struct error *err)
 {
@@ -96,6 +107,9 @@ static int draft_message(struct patch_draft *draft, const char *message, struct 
 		return error_set(err, -EINVAL, "a patch needs a message: say in one line what it is for");
 	if (len > PATCH_MESSAGE_MAX / 2)
 		return error_set(err, -EINVAL, "the message is longer than %u bytes", PATCH_MESSAGE_MAX / 2);
+	if (has_divider(text))
+		return error_set(err, -EINVAL,
+			"the message has a line '---', after which git reads no trailers: give one without it");
 	draft->message = !given && reserved_trailer(text) ? message_body(text) : strndup(text, len);
 	return draft->message ? 0 : error_set(err, -ENOMEM, "out of memory");
 }

@@ -81,6 +81,18 @@ Test(patch, next_label_counts_on)
 
 /* ---- facts ---- */
 
+/* What only looks like the line that ends a message for git is none: the trailers are read by git, too. */
+Test(patch, dashes)
+{
+	scene_auto scene = scene_make("echo 1 >x");
+	struct patch_spec spec = { .message = "x\n\n---y\n ---\n----\nz ---", .label = "a" };
+	struct oid commit;
+
+	must_pass(scene_patch_spec(&scene, "echo 2 >x", &spec, &commit, &err));
+	bench_run(&scene.bench,
+		"git -C store/git log -1 --format=%B refs/veneer/app/patches/a | git interpret-trailers --parse | grep -qx 'Label: a'");
+}
+
 Test(patch, facts)
 {
 	scene_auto scene = scene_make("echo 1 >x; echo 1 >y");
@@ -143,6 +155,9 @@ Test(patch, bad_specs)
 		{ { .message = "x", .restart = empty }, -EINVAL, "unit" },
 		{ { .message = "x", .supersedes = nobody }, -ENOENT, "'nobody'" },
 		{ { .message = long_message }, -EINVAL, "32768" },
+		{ { .message = "x\n---\ny" }, -EINVAL, "'---'" },
+		{ { .message = "x\n\n--- y" }, -EINVAL, "'---'" },
+		{ { .message = "---" }, -EINVAL, "'---'" },
 		{ { .message = "x", .fixes = many }, -E2BIG, "512" },
 		{ { .message = "x", .fixes = long_words }, -E2BIG, "65536" },
 	};
