@@ -465,6 +465,8 @@ int component_add(struct store *store, const struct component_spec *spec, progre
 	r = repo_refs_update(store->repo, updates, 2, err);
 	if (r < 0)
 		return error_prefix(err, r, "component '%s'", component->name);
-	return journal_append(store, component->name,
+	r = journal_append(store, component->name,
 		&(struct journal_entry){ .to = commit, .action = (char *)"added" }, err);
+	return r < 0 ? error_prefix(err, r, "component '%s' is declared, but the journal is not written", component->name) :
+		       0;
 }

@@ -60,6 +60,7 @@ typedef void (*progress_fn)(void *arg, uint64_t done_files, uint64_t done_bytes)
  * entry. Store locked. -EEXIST: there is one of this name (or one on this directory); -EINVAL: a name,
  * version or path that cannot be (control characters, a blank at the end), "/", DIRECTORY not beneath
  * ROOT, the store inside DIRECTORY or the other way round; -ENOENT, -ENOTDIR.
+ * Where the journal alone failed, the message says that the component is declared.
  * After a crash: without the ref base there is no component, and it may be declared again.
  */
 int component_add(struct store *store, const struct component_spec *spec, progress_fn progress, void *arg,

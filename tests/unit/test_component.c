@@ -142,6 +142,23 @@ Test(component, add_is_in_the_journal)
 	cr_assert_eq(journal_each(bench.store, "lib", 0, check_added, component, NULL), 1);
 }
 
+/* A journal that cannot be written to is no reason to declare the component twice. */
+Test(component, add_without_a_journal)
+{
+	bench_auto bench = bench_make();
+	cleanup_component struct component *component = NULL;
+	struct component_spec spec = { .name = "lib", .directory = path_in(bench.dir, "image/lib") };
+	FILE *file;
+
+	cr_assert_eq(mkdir(path_in(bench.dir, "store/git/refs/veneer"), 0755), 0);
+	cr_assert_eq(mkdir(path_in(bench.dir, "store/git/refs/veneer/lib"), 0755), 0);
+	file = fopen(path_in(bench.dir, "store/git/refs/veneer/lib/journal"), "we");
+	fputs("garbage\n", file);
+	fclose(file);
+	must_fail(-EBADMSG, "component 'lib' is declared, but", component_add(bench.store, &spec, NULL, NULL, &err));
+	must_pass(component_load(bench.store, "lib", &component, &err));
+}
+
 Test(component, add_refuses)
 {
 	bench_auto bench = bench_make();
