@@ -271,7 +271,9 @@ static int put_content(struct unpacking *unpacking, const char *path, const stru
 	if (source_entry_is(&base, S_IFDIR))
 		return refuse_directory(path, err);
 	r = base_equals(&base, content, path, &same, err);
-	if (r < 0 || same)
+	if (r == 0 && same)
+		return changeset_cancel(unpacking->set, path, err);
+	if (r < 0)
 		return r;
 	r = changeset_add(unpacking->set, path, CHANGE_FILE, &change, err);
 	if (r < 0)
@@ -404,7 +406,7 @@ static int put_symlink(struct unpacking *unpacking, const struct deb_member *mem
 	if (r < 0)
 		return error_errno(err, -r, "read the symlink '%s'", path);
 	if (same)
-		return 0;
+		return changeset_cancel(unpacking->set, path, err);
 	r = changeset_add(unpacking->set, path, CHANGE_SYMLINK, &change, err);
 	if (r < 0)
 		return r;
@@ -429,7 +431,7 @@ static int put_special(struct unpacking *unpacking, const struct deb_member *mem
 	member_meta(unpacking, member, &meta);
 	if (stat_equals(&base, member->type, &meta) &&
 		(member->type == S_IFIFO || base.st.st_rdev == device))
-		return 0;
+		return changeset_cancel(unpacking->set, path, err);
 	r = changeset_add(unpacking->set, path, CHANGE_SPECIAL, &change, err);
 	if (r == 0)
 		change->meta = meta;

@@ -164,6 +164,33 @@ Test(source_deb, what_is_the_same_to_the_letter_is_no_change)
 		"f tool2 4755 0:0 'tool\n' @1600000000\n");
 }
 
+/* A path may come by more than once, in one package or in several, and the last copy is the one that stands. */
+Test(source_deb, the_last_copy_stands)
+{
+	static const char *const same[] = {
+		"echo same > x; chmod 644 x", "echo same > y; chmod 644 y; ln y x", "ln -s same x", "mkfifo x",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+		for (int packages = 1; packages <= 2; packages++) {
+			bench_auto bench = bench_make();
+			cleanup_changeset struct changeset set = CHANGESET_INIT;
+			char text[2048];
+
+			snprintf(text, sizeof text,
+				"image image; mkdir -p old/lib/x new/lib/x; (cd old/lib/x; %s; touch -h -d @5 *); "
+				"(cd new/lib/x; echo other > x; echo more > z; touch -d @6 x z); cp -a old/lib/x/* image/usr/lib/x; "
+				"tar cf data.tar -C new ./lib/x/x ./lib/x/z; %s tar rf data.tar -C old ./lib/x; raw_deb p",
+				same[i], packages == 2 ? "raw_deb first; rm data.tar;" : "");
+			script(&bench, text);
+			if (packages == 2)
+				must_pass(read_package(&bench, "image", "/usr/lib/x", "first.deb", &set, NULL, &err));
+			must_pass(read_package(&bench, "image", "/usr/lib/x", "p.deb", &set, NULL, &err));
+			expect_changes(&bench, &set, "f z 0644 0:0 'more\n' @6\n");
+		}
+	}
+}
+
 Test(source_deb, capabilities_of_the_base_stay)
 {
 	bench_auto bench = bench_make();
