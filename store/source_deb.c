@@ -11,6 +11,7 @@
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 #include "store/deb.h"
+#include "store/image_divert.h"
 #include "store/image_owner.h"
 #include "store/image_path.h"
 #include "store/object.h"
@@ -39,6 +40,8 @@ struct unpacking {
 	const char *file;
 	struct image image;
 	struct image_owners *owners;
+	struct image_diversions *diversions;
+	char *package; /* owned; its name */
 	struct changeset *set;
 	left_out_fn left_out;
 	void *left_out_arg;
@@ -80,6 +83,8 @@ static void unpacking_release(struct unpacking *unpacking)
 	tdestroy(unpacking->links, link_free);
 	tdestroy(unpacking->linked, linked_free);
 	image_owners_free(unpacking->owners);
+	image_diversions_free(unpacking->diversions);
+	free(unpacking->package);
 	if (unpacking->image.rootfd >= 0)
 		close(unpacking->image.rootfd);
 }
@@ -101,6 +106,12 @@ static struct linked *find_linked(struct unpacking *unpacking, const char *path)
 	return node ? *(struct linked **)node : NULL;
 }
 
+/* Where a file of the package goes: its path, unless that is diverted. */
+static const char *file_path(const struct unpacking *unpacking, const struct deb_member *member)
+{
+	return image_diversions_find(unpacking->diversions, member->path, unpacking->package);
+}
+
 /* ---- the first pass ---- */
 
 static int remember_link(struct unpacking *unpacking, const struct deb_member *member, struct error *err)
@@ -111,7 +122,7 @@ static int remember_link(struct unpacking *unpacking, const struct deb_member *m
 
 	if (!link)
 		return error_errno(err, ENOMEM, "'%s'", unpacking->file);
-	r = image_path_resolve_parent(&unpacking->image, member->path, &link->path, err);
+	r = image_path_resolve_parent(&unpacking->image, file_path(unpacking, member), &link->path, err);
 	link->target = strdup(member->target);
 	if (r < 0 || !link->target) {
 		link_free(link);
@@ -153,6 +164,9 @@ static int survey(struct unpacking *unpacking, struct error *err)
 
 	if (r < 0)
 		return r;
+	unpacking->package = strdup(deb_package(deb));
+	if (!unpacking->package)
+		return error_errno(err, ENOMEM, "'%s'", unpacking->file);
 	while ((r = deb_next(deb, &member, err)) == 1) {
 		int problem = 0;
 
@@ -465,7 +479,7 @@ static int resolve_member(const struct unpacking *unpacking, const struct deb_me
 	int r;
 
 	if (member->type != S_IFDIR)
-		return image_path_resolve_parent(&unpacking->image, member->path, ret, err);
+		return image_path_resolve_parent(&unpacking->image, file_path(unpacking, member), ret, err);
 	/* A symlink to a directory is as good as a directory to dpkg, and stays. */
 	r = image_path_resolve(&unpacking->image, member->path, &followed, err);
 	if (r < 0)
@@ -572,6 +586,8 @@ int source_deb(struct store *store, const char *root, const char *directory, int
 	if (unpacking.image.rootfd < 0)
 		return error_errno(err, errno, "open '%s'", root);
 	r = image_owners_load(&unpacking.image, &unpacking.owners, err);
+	if (r == 0)
+		r = image_diversions_load(&unpacking.image, &unpacking.diversions, err);
 	if (r < 0)
 		return r;
 	unpacking.image.link = coming_link;

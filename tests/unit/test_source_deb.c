@@ -143,6 +143,37 @@ Test(source_deb, agrees_with_dpkg)
 	expect_changes(&bench, &by_us, strbuf_text(&wanted));
 }
 
+/* Of a path that is diverted every package's file goes elsewhere, but for the one that diverts it. */
+Test(source_deb, diversions_agree_with_dpkg)
+{
+	bench_auto bench = bench_make();
+	cleanup_changeset struct changeset by_us = CHANGESET_INIT, by_dpkg = CHANGESET_INIT;
+	cleanup_strbuf struct strbuf wanted = STRBUF_INIT, left_out = STRBUF_INIT;
+	cleanup_close int old = -EBADF, new = -EBADF;
+
+	script(&bench,
+		"image image; cp /etc/passwd /etc/group image/etc; mkdir -p pkg/p/usr/lib/x/sub; cd pkg/p/usr/lib/x;"
+		"for f in other own local plain linked outside sub/deep; do echo $f > $f; done; ln linked hard; ln -s plain link;"
+		"ln -s plain links; cd ../../../../..; make_deb p;"
+		"d() { printf '/usr/lib/x/%s\\n%s\\n%s\\n' \"$@\" >> image/var/lib/dpkg/diversions; };"
+		"d other /usr/lib/x/other.distrib q; d own /usr/lib/x/own.distrib p; d local /usr/lib/x/sub/local :;"
+		"d linked /usr/lib/x/linked.distrib q; d link /usr/lib/x/link.distrib q; d outside /usr/share/outside q;"
+		"d hard /usr/lib/x/hard.distrib q; mkdir image/usr/lib/x/sub; cp -a image image2;"
+		"dpkg --root=$PWD/image2 --force-all --unpack p.deb > log 2>&1 || { cat log; exit 1; };"
+		"test -f image2/usr/share/outside; test -f image2/usr/lib/x/other.distrib");
+	old = bench_open(&bench, "image/usr/lib/x");
+	new = bench_open(&bench, "image2/usr/lib/x");
+	must_pass(source_directory(bench.store, old, new, &by_dpkg, &err));
+	must_pass(read_package(&bench, "image", "/usr/lib/x", "p.deb", &by_us, &left_out, &err));
+	for (size_t i = 0; i < by_dpkg.count; i++)
+		by_dpkg.changes[i].ignore_mtime = by_dpkg.changes[i].kind == CHANGE_DIRECTORY;
+	for (size_t i = 0; i < by_us.count; i++)
+		by_us.changes[i].ignore_mtime = by_us.changes[i].kind == CHANGE_DIRECTORY;
+	describe(&bench, &by_dpkg, &wanted);
+	expect_changes(&bench, &by_us, strbuf_text(&wanted));
+	cr_assert_str_eq(strbuf_text(&left_out), "/usr/share/outside\n");
+}
+
 Test(source_deb, what_is_the_same_to_the_letter_is_no_change)
 {
 	bench_auto bench = bench_make();
