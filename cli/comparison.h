@@ -5,7 +5,8 @@
 /*
  * Two commits of a component made comparable. A `touched` base grows with each patch: a path that only the
  * later base records was there before as well, it was served from the directory itself. So where the two stand
- * on different bases, each side's trees are completed by what only the other's base knows.
+ * on different bases, each side's trees are completed by what only the other's base knows, but not beneath what
+ * the side has put in the place of a directory or taken away with it.
  */
 
 #include "store/base/error.h"

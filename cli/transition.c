@@ -98,7 +98,7 @@ static int find_changes(const struct target *target, const struct oid *to, struc
 	int r = mount_open_base(target->store, target->component, &basefd, err);
 
 	if (r == 0)
-		r = view_load(target->store, to, &new, err);
+		r = view_load_of(target->store, target->component->name, to, &new, err);
 	if (r < 0)
 		return r;
 	/* What is active now may be broken, and this the way out of it: then compare with the base. */

@@ -18,11 +18,11 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static int load_complete_view(struct store *store, const struct oid *commit, int basefd,
+static int load_complete_view(struct store *store, const char *name, const struct oid *commit, int basefd,
 	struct view **ret, struct error *err)
 {
 	cleanup_view struct view *view = NULL;
-	int r = view_load(store, commit, &view, err);
+	int r = view_load_of(store, name, commit, &view, err);
 
 	if (r == 0)
 		r = view_complete(view, store, basefd, err);
@@ -48,10 +48,10 @@ static int prepare_here(struct store *store, const struct component *component, 
 	int r = mount_open_base(store, component, &basefd, err);
 
 	if (r == 0)
-		r = load_complete_view(store, commit, basefd, &new, err);
+		r = load_complete_view(store, component->name, commit, basefd, &new, err);
 	if (r < 0)
 		return r;
-	if (load_complete_view(store, from, basefd, &old, NULL) < 0)
+	if (load_complete_view(store, component->name, from, basefd, &old, NULL) < 0)
 		old = NULL;
 	r = view_diff_count(old, new, ret_paths);
 	return r < 0 ? error_errno(err, -r, "component '%s'", component->name) : 0;

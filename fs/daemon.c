@@ -143,7 +143,7 @@ static int load_first_view(struct daemon *daemon, struct error *err)
 {
 	const struct component *component = daemon->component;
 	struct error problem = ERROR_INIT;
-	int r = view_load(daemon->store, &component->active, &daemon->view, &problem);
+	int r = view_load_of(daemon->store, component->name, &component->active, &daemon->view, &problem);
 
 	if (r == 0)
 		r = view_complete(daemon->view, daemon->store, daemon->base_fd, &problem);

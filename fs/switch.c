@@ -103,7 +103,7 @@ static int prepare(struct switcher *switcher, const struct oid *commit, struct e
 {
 	cleanup_view struct view *view = NULL;
 	char hex[OID_HEX_LENGTH + 1];
-	int r = view_load(switcher->store, commit, &view, err);
+	int r = view_load_of(switcher->store, switcher->name, commit, &view, err);
 
 	if (r == 0)
 		r = view_complete(view, switcher->store, switcher->base_fd, err);

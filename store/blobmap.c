@@ -17,6 +17,7 @@ struct fact {
 	struct oid blob;
 	struct hash128 hash;
 	uint64_t size;
+	uint64_t verified; /* fingerprint of the object's file; 0: not read yet */
 };
 
 struct blobmap {
@@ -152,6 +153,7 @@ static bool record_decode(const uint8_t record[BLOBMAP_RECORD_BYTES], struct fac
 	memcpy(ret->blob.id, record, 20);
 	memcpy(ret->hash.bytes, record + 20, 16);
 	ret->size = get_be64(record + 36);
+	ret->verified = 0;
 	return true;
 }
 
@@ -238,17 +240,22 @@ static void file_append(struct blobmap *map, const struct fact *fact)
 
 /* ---- the interface ---- */
 
-bool blobmap_find(struct blobmap *map, const struct oid *blob, struct hash128 *ret, uint64_t *ret_size)
+static struct fact *fact_find(struct blobmap *map, const struct oid *blob)
 {
-	const struct fact *fact;
 	size_t slot;
 
 	if (ensure_loaded(map) < 0 || map->count == 0)
-		return false;
+		return NULL;
 	slot = slot_of(map, blob);
-	if (!map->slots[slot])
+	return map->slots[slot] ? &map->facts[map->slots[slot] - 1] : NULL;
+}
+
+bool blobmap_find(struct blobmap *map, const struct oid *blob, struct hash128 *ret, uint64_t *ret_size)
+{
+	const struct fact *fact = fact_find(map, blob);
+
+	if (!fact)
 		return false;
-	fact = &map->facts[map->slots[slot] - 1];
 	*ret = fact->hash;
 	*ret_size = fact->size;
 	return true;
@@ -256,7 +263,7 @@ bool blobmap_find(struct blobmap *map, const struct oid *blob, struct hash128 *r
 
 int blobmap_add(struct blobmap *map, const struct oid *blob, const struct hash128 *hash, uint64_t size)
 {
-	struct fact fact = { *blob, *hash, size };
+	struct fact fact = { *blob, *hash, size, 0 };
 	int r = ensure_loaded(map);
 
 	if (r < 0)
@@ -279,6 +286,21 @@ int blobmap_add(struct blobmap *map, const struct oid *blob, const struct hash12
 	if (r > 0)
 		file_append(map, &fact);
 	return r < 0 ? r : 0;
+}
+
+uint64_t blobmap_verified(struct blobmap *map, const struct oid *blob)
+{
+	const struct fact *fact = fact_find(map, blob);
+
+	return fact ? fact->verified : 0;
+}
+
+void blobmap_set_verified(struct blobmap *map, const struct oid *blob, uint64_t fingerprint)
+{
+	struct fact *fact = fact_find(map, blob);
+
+	if (fact)
+		fact->verified = fingerprint;
 }
 
 size_t blobmap_count(struct blobmap *map)

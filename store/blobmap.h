@@ -42,6 +42,12 @@ void blobmap_free(struct blobmap *map);
 bool blobmap_find(struct blobmap *map, const struct oid *blob, struct hash128 *ret, uint64_t *ret_size);
 /* 0 or -ENOMEM */
 int blobmap_add(struct blobmap *map, const struct oid *blob, const struct hash128 *hash, uint64_t size);
+/*
+ * The fingerprint (not 0) of the file in objects/ that was last read and found to be BLOB's object; 0:
+ * none was. Known to this map alone and never written: the next process reads each file again.
+ */
+uint64_t blobmap_verified(struct blobmap *map, const struct oid *blob);
+void blobmap_set_verified(struct blobmap *map, const struct oid *blob, uint64_t fingerprint);
 size_t blobmap_count(struct blobmap *map);
 
 static inline void blobmap_freep(struct blobmap **map)

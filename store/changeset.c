@@ -63,6 +63,16 @@ int changeset_add(struct changeset *set, const char *path, enum change_kind kind
 	return 0;
 }
 
+int changeset_cancel(struct changeset *set, const char *path, struct error *err)
+{
+	struct change *change;
+	int r = changeset_add(set, path, CHANGE_DELETE, &change, err);
+
+	if (r == 0)
+		change->cancelled = true;
+	return r;
+}
+
 /* qsort(3) keeps no order among equals, and it is the order of addition that says who wins. */
 struct ordered {
 	struct change change;
@@ -84,7 +94,7 @@ int changeset_sort(struct changeset *set, struct error *err)
 	cleanup_free struct ordered *sorted = NULL;
 	size_t count = 0;
 
-	if (set->count < 2)
+	if (set->count == 0)
 		return 0;
 	sorted = calloc(set->count, sizeof *sorted);
 	if (!sorted)
@@ -96,7 +106,7 @@ int changeset_sort(struct changeset *set, struct error *err)
 		bool superseded = i + 1 < set->count &&
 			strcmp(sorted[i].change.path, sorted[i + 1].change.path) == 0;
 
-		if (superseded)
+		if (superseded || sorted[i].change.cancelled)
 			change_release(&sorted[i].change);
 		else
 			set->changes[count++] = sorted[i].change;

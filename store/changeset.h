@@ -32,6 +32,7 @@ struct change {
 	struct oid blob;    /* file, symlink */
 	uint64_t size;	    /* bytes of the blob */
 	struct meta meta;   /* owned */
+	bool cancelled;	    /* no change, nor what was said before; until changeset_sort() */
 	bool ignore_mtime;  /* a difference in mtime alone is no change */
 };
 
@@ -47,6 +48,8 @@ void changeset_release(struct changeset *set);
 /* Append an empty change at PATH (copied, checked by path_check); borrowed in *RET until the next call. -E2BIG beyond the limit. */
 int changeset_add(struct changeset *set, const char *path, enum change_kind kind, struct change **ret,
 	struct error *err);
+/* Take back what was said of PATH so far. */
+int changeset_cancel(struct changeset *set, const char *path, struct error *err);
 /* Sort; of two changes at one path the later added wins. Sources call it last. */
 int changeset_sort(struct changeset *set, struct error *err);
 
@@ -65,8 +68,9 @@ int source_directory(struct store *store, int basefd, int dirfd, struct changese
 
 /*
  * What the .deb FILE would install below the component. Paths are resolved through the image's own
- * symlinks (ROOTFD), as dpkg would. LEFT_OUT is called for each path outside the component. A file
- * that is the same to the letter, metadata and mtime included, is no change. Existing directories
+ * symlinks and what is diverted in it (dpkg-divert(1)), as dpkg would. LEFT_OUT is called for each path outside the component. A file
+ * that is the same to the letter, metadata and mtime included, is no change, and takes back what an earlier
+ * copy of it was. Existing directories
  * stay as they are. -EINVAL: not a .deb; -ENOENT: nothing of it lies under the component.
  */
 typedef void (*left_out_fn)(void *arg, const char *path);

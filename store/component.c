@@ -249,11 +249,33 @@ bool commit_is_base(const struct commit *commit)
 	return kind && strcmp(kind, "base") == 0;
 }
 
+int component_owns_base(struct store *store, const struct component *component, const struct oid *base,
+	bool *ret, struct error *err)
+{
+	struct oid at = component->base;
+
+	for (unsigned i = 0; !oid_equal(&at, base); i++) {
+		cleanup_commit struct commit commit = { 0 };
+		int r = repo_commit_read(store->repo, &at, &commit, err);
+
+		if (r < 0)
+			return error_prefix(err, r, "base of '%s'", component->name);
+		if (i == BASE_CHAIN_MAX || commit.parent_count == 0 || !commit_is_base(&commit)) {
+			*ret = false;
+			return 0;
+		}
+		at = commit.parents[0];
+	}
+	*ret = true;
+	return 0;
+}
+
 int commit_find_base(struct store *store, const struct oid *commit, struct oid *ret_base,
 	struct oid *ret_base_tree, struct error *err)
 {
 	struct oid at = *commit;
 	char hex[OID_HEX_LENGTH + 1];
+	uint64_t bytes = 0;
 
 	oid_to_hex(commit, hex);
 	for (unsigned i = 0; i < BASE_SEARCH_MAX; i++) {
@@ -269,6 +291,11 @@ int commit_find_base(struct store *store, const struct oid *commit, struct oid *
 		}
 		if (found.parent_count == 0)
 			return error_set(err, -EBADMSG, "commit '%s' stands on no base of a component", hex);
+		bytes += found.size;
+		if (bytes > BASE_SEARCH_BYTES)
+			return error_set(err, -EBADMSG,
+				"commit '%s' has no base among its nearest first parents, which are larger than %u bytes",
+				hex, BASE_SEARCH_BYTES);
 		at = found.parents[0];
 	}
 	return error_set(err, -EBADMSG, "commit '%s' has no base among its nearest %u first parents", hex,
@@ -438,6 +465,8 @@ int component_add(struct store *store, const struct component_spec *spec, progre
 	r = repo_refs_update(store->repo, updates, 2, err);
 	if (r < 0)
 		return error_prefix(err, r, "component '%s'", component->name);
-	return journal_append(store, component->name,
+	r = journal_append(store, component->name,
 		&(struct journal_entry){ .to = commit, .action = (char *)"added" }, err);
+	return r < 0 ? error_prefix(err, r, "component '%s' is declared, but the journal is not written", component->name) :
+		       0;
 }

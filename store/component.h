@@ -24,7 +24,10 @@
 
 #define COMPONENT_NAME_MAX 64
 #define COMPONENT_VERSION_MAX 128
-#define BASE_SEARCH_MAX 10000u /* first parents that commit_find_base() follows */
+/* What commit_find_base() looks at: no more patches in a row than twice the longest stack, of a few KiB each. */
+#define BASE_SEARCH_MAX 1024u
+#define BASE_SEARCH_BYTES (8u << 20)
+#define BASE_CHAIN_MAX 1000000u /* bases of one component */
 #define REF_NAME_MAX 256
 
 enum snapshot_kind { SNAPSHOT_TOUCHED, SNAPSHOT_FULL };
@@ -57,6 +60,7 @@ typedef void (*progress_fn)(void *arg, uint64_t done_files, uint64_t done_bytes)
  * entry. Store locked. -EEXIST: there is one of this name (or one on this directory); -EINVAL: a name,
  * version or path that cannot be (control characters, a blank at the end), "/", DIRECTORY not beneath
  * ROOT, the store inside DIRECTORY or the other way round; -ENOENT, -ENOTDIR.
+ * Where the journal alone failed, the message says that the component is declared.
  * After a crash: without the ref base there is no component, and it may be declared again.
  */
 int component_add(struct store *store, const struct component_spec *spec, progress_fn progress, void *arg,
@@ -90,9 +94,13 @@ void component_ref(const char *name, const char *leaf, char ref[REF_NAME_MAX]);
 int component_write_base(struct store *store, const struct component *component, const struct oid *tree,
 	const struct oid *parent, int64_t time, struct oid *ret, struct error *err);
 
+/* Is BASE the component's newest base, or one that it has grown from? */
+int component_owns_base(struct store *store, const struct component *component, const struct oid *base,
+	bool *ret, struct error *err);
 /* Is COMMIT a base commit (trailer `Kind: base`)? */
 bool commit_is_base(const struct commit *commit);
-/* The base commit that COMMIT stands on: itself, or the first base on its first-parent chain (limited). -EBADMSG: none. */
+/* The base commit that COMMIT stands on: itself, or the first base on its first-parent chain (limited in
+ * commits and in their bytes; what lies below that base does not count). -EBADMSG: none. */
 int commit_find_base(struct store *store, const struct oid *commit, struct oid *ret_base,
 	struct oid *ret_base_tree, struct error *err);
 

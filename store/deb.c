@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "store/archive_library.h"
@@ -18,6 +19,10 @@
 
 #define READ_BYTES (64u << 10)
 #define VERSION_BYTES_MAX 64
+#define CONTROL_FILES_MAX 64u /* of control.tar, looked through for one */
+#define CONTROL_FILE_MAX (16 << 20)
+#define CONTROL_BYTES_MAX (256u << 10)
+#define DEB_PACKAGE_MAX 255
 
 struct deb {
 	char *file; /* owned; as the caller named it */
@@ -25,6 +30,7 @@ struct deb {
 	struct archive *outer; /* ar */
 	struct archive *inner; /* tar, fed with the bytes of the outer's member data.tar */
 	struct strbuf path, target; /* of the current member */
+	char package[DEB_PACKAGE_MAX + 1]; /* "": not known */
 	uint64_t unpacked;
 	size_t count;
 };
@@ -98,50 +104,28 @@ static int check_version(struct deb *deb, struct error *err)
 	return 0;
 }
 
-/* The forms of data.tar, and the one filter that reads each: a member is never anything but what it is called. */
-static const struct data_form {
-	const char *name;
+/* The forms of a tar, and the one filter that reads each: a member is never anything but what it is called. */
+static const struct tar_form {
+	const char *suffix;
 	int (**support)(struct archive *archive); /* of libarchive, which is loaded later */
-} data_forms[] = {
-	{ "data.tar", &libarchive.read_support_filter_none },
-	{ "data.tar.gz", &libarchive.read_support_filter_gzip },
-	{ "data.tar.xz", &libarchive.read_support_filter_xz },
-	{ "data.tar.zst", &libarchive.read_support_filter_zstd },
-	{ "data.tar.bz2", &libarchive.read_support_filter_bzip2 },
-	{ "data.tar.lzma", &libarchive.read_support_filter_lzma },
+} tar_forms[] = {
+	{ ".tar", &libarchive.read_support_filter_none },
+	{ ".tar.gz", &libarchive.read_support_filter_gzip },
+	{ ".tar.xz", &libarchive.read_support_filter_xz },
+	{ ".tar.zst", &libarchive.read_support_filter_zstd },
+	{ ".tar.bz2", &libarchive.read_support_filter_bzip2 },
+	{ ".tar.lzma", &libarchive.read_support_filter_lzma },
 };
 
-static const struct data_form *find_form(const char *name)
+/* Of the member NAME, which is "data" or "control" (STEM) with a suffix; NULL: it is not. */
+static const struct tar_form *find_form(const char *name, const char *stem)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(data_forms); i++)
-		if (strcmp(name, data_forms[i].name) == 0)
-			return &data_forms[i];
+	size_t len = strlen(stem);
+
+	for (size_t i = 0; i < ARRAY_SIZE(tar_forms) && strncmp(name, stem, len) == 0; i++)
+		if (strcmp(name + len, tar_forms[i].suffix) == 0)
+			return &tar_forms[i];
 	return NULL;
-}
-
-/* Stop at the member data.tar. */
-static int find_data(struct deb *deb, const struct data_form **ret, struct error *err)
-{
-	for (size_t i = 0; i < DEB_AR_MEMBERS_MAX; i++) {
-		struct archive_entry *entry;
-		int r = next_outer(deb, &entry, err);
-		const char *name;
-
-		if (r < 0)
-			return r;
-		if (r == 0)
-			return damaged(deb, "it has no member 'data.tar'", err);
-		name = libarchive.entry_pathname(entry);
-		if (!name)
-			return damaged(deb, "a member without a name", err);
-		*ret = find_form(name);
-		if (*ret)
-			return 0;
-		if (strncmp(name, "data.tar", 8) == 0)
-			return error_set(err, -EINVAL, "'%s': its content is packed as '%.100s', which is not supported",
-				deb->file, name);
-	}
-	return damaged(deb, "too many members", err);
 }
 
 /* ---- the inner archive ---- */
@@ -165,7 +149,7 @@ static la_ssize_t feed_inner(struct archive *inner, void *arg, const void **ret)
 	return (la_ssize_t)size;
 }
 
-static int open_inner(struct deb *deb, const struct data_form *form, struct error *err)
+static int open_inner(struct deb *deb, const struct tar_form *form, struct error *err)
 {
 	deb->inner = libarchive.read_new();
 	if (!deb->inner)
@@ -173,7 +157,7 @@ static int open_inner(struct deb *deb, const struct data_form *form, struct erro
 	/* ARCHIVE_WARN: it would run a program for this; what a patch is made of comes from no other program. */
 	if ((*form->support)(deb->inner) != ARCHIVE_OK)
 		return error_set(err, -EOPNOTSUPP, "'%s': this libarchive cannot read '%s' by itself", deb->file,
-			form->name);
+			form->suffix);
 	if (libarchive.read_support_format_tar(deb->inner) != ARCHIVE_OK)
 		return error_set(err, -EOPNOTSUPP, "'%s': %s", deb->file, archive_problem(deb->inner));
 	if (libarchive.read_open(deb->inner, deb, NULL, feed_inner, NULL) != ARCHIVE_OK)
@@ -181,10 +165,112 @@ static int open_inner(struct deb *deb, const struct data_form *form, struct erro
 	return 0;
 }
 
+/* ---- control.tar: whose files these are ---- */
+
+/* The value of "Package:" among the lines of TEXT. */
+static void control_parse(struct deb *deb, const char *text)
+{
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		size_t len;
+
+		line += *line == '\n';
+		if (strncasecmp(line, "Package:", 8) != 0)
+			continue;
+		line += 8 + strspn(line + 8, " \t");
+		len = strcspn(line, " \t\r\n");
+		if (len <= DEB_PACKAGE_MAX)
+			memcpy(deb->package, line, len);
+		return;
+	}
+}
+
+/* The file "control" of the inner archive, which stands among the first. */
+static int control_read(struct deb *deb, struct error *err)
+{
+	cleanup_free char *text = malloc(CONTROL_BYTES_MAX + 1);
+	struct archive_entry *entry;
+	const char *name = NULL;
+	la_ssize_t n;
+	int r;
+
+	if (!text)
+		return error_errno(err, ENOMEM, "read '%s'", deb->file);
+	for (unsigned i = 0; i < CONTROL_FILES_MAX; i++) {
+		r = libarchive.read_next_header(deb->inner, &entry);
+		if (r == ARCHIVE_EOF)
+			return 0;
+		if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
+			return damaged(deb, archive_problem(deb->inner), err);
+		name = libarchive.entry_pathname(entry);
+		if (name && (strcmp(name, "./control") == 0 || strcmp(name, "control") == 0))
+			break;
+		name = NULL;
+		if (libarchive.entry_size(entry) > CONTROL_FILE_MAX)
+			return damaged(deb, "a file of its control.tar is too large", err);
+	}
+	if (!name)
+		return 0;
+	n = libarchive.read_data(deb->inner, text, CONTROL_BYTES_MAX);
+	if (n < 0)
+		return damaged(deb, archive_problem(deb->inner), err);
+	text[n] = '\0';
+	control_parse(deb, text);
+	return 0;
+}
+
+static int read_control(struct deb *deb, const struct tar_form *form, struct error *err)
+{
+	int r = open_inner(deb, form, err);
+
+	if (r == 0)
+		r = control_read(deb, err);
+	if (deb->inner)
+		libarchive.read_free(deb->inner);
+	deb->inner = NULL;
+	return r;
+}
+
+const char *deb_package(const struct deb *deb)
+{
+	return deb->package;
+}
+
+/* ---- opening ---- */
+
+/* Stop at the member data.tar; control.tar comes before it. */
+static int find_data(struct deb *deb, const struct tar_form **ret, struct error *err)
+{
+	for (size_t i = 0; i < DEB_AR_MEMBERS_MAX; i++) {
+		const struct tar_form *control;
+		struct archive_entry *entry;
+		int r = next_outer(deb, &entry, err);
+		const char *name;
+
+		if (r < 0)
+			return r;
+		if (r == 0)
+			return damaged(deb, "it has no member 'data.tar'", err);
+		name = libarchive.entry_pathname(entry);
+		if (!name)
+			return damaged(deb, "a member without a name", err);
+		*ret = find_form(name, "data");
+		if (*ret)
+			return 0;
+		if (strncmp(name, "data.tar", 8) == 0)
+			return error_set(err, -EINVAL, "'%s': its content is packed as '%.100s', which is not supported",
+				deb->file, name);
+		control = find_form(name, "control");
+		r = control ? read_control(deb, control, err) : 0;
+		if (r < 0)
+			return r;
+	}
+	return damaged(deb, "too many members", err);
+}
+
 int deb_open(const char *file, struct deb **ret, struct error *err)
 {
 	cleanup_deb struct deb *deb = calloc(1, sizeof *deb);
-	const struct data_form *form;
+	const struct tar_form *form;
 	struct stat st;
 	int r;
 

@@ -39,6 +39,8 @@ struct deb_member {
 };
 
 int deb_open(const char *file, struct deb **ret, struct error *err);
+/* The name that its control file gives the package; "" where it does not. Borrowed. */
+const char *deb_package(const struct deb *deb);
 /* 1: *RET is the next member; 0: that was the last. */
 int deb_next(struct deb *deb, struct deb_member *ret, struct error *err);
 /* The content of the member, from its beginning, written to FD; exactly size bytes or an error. */

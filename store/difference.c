@@ -2,6 +2,7 @@
 #include "store/difference.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -191,4 +192,53 @@ int differences_collect(struct repo *repo, struct pool *pool, const struct oid *
 	*ret = differences;
 	differences = (struct differences)DIFFERENCES_INIT;
 	return 0;
+}
+
+/* ---- overlap ---- */
+
+static const struct difference *find_path(const struct differences *differences, const char *path)
+{
+	const struct difference key = { .path = path };
+
+	return differences->count == 0 ? NULL :
+					 bsearch(&key, differences->items, differences->count,
+						 sizeof *differences->items, difference_compare);
+}
+
+static bool stays_directory(const struct difference *difference)
+{
+	return !difference->content_changed && difference->meta[0].mode != 0 && difference->meta_of_directory[0] &&
+		difference->meta[1].mode != 0 && difference->meta_of_directory[1];
+}
+
+/* The nearest of DIFFERENCES at an ancestor of PATH that decides what may be there. */
+static const struct difference *find_above(const struct differences *differences, const char *path)
+{
+	char ancestor[PATH_LENGTH_MAX + 1];
+	char *slash;
+
+	snprintf(ancestor, sizeof ancestor, "%s", path);
+	while ((slash = strrchr(ancestor, '/'))) {
+		const struct difference *above;
+
+		*slash = '\0';
+		above = find_path(differences, ancestor);
+		if (above && !stays_directory(above))
+			return above;
+	}
+	return NULL;
+}
+
+const char *differences_overlap(const struct differences *a, const struct differences *b)
+{
+	for (size_t i = 0; i < b->count; i++)
+		if (find_path(a, b->items[i].path) || find_above(a, b->items[i].path))
+			return b->items[i].path;
+	for (size_t i = 0; i < a->count; i++) {
+		const struct difference *above = find_above(b, a->items[i].path);
+
+		if (above)
+			return above->path;
+	}
+	return NULL;
 }

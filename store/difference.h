@@ -42,4 +42,10 @@ void differences_release(struct differences *differences);
 int differences_collect(struct repo *repo, struct pool *pool, const struct oid *old_tree,
 	const struct oid *new_tree, struct differences *ret, struct error *err);
 
+/*
+ * A path at which both differ, or that one of them changes beneath another that the other one changes: but
+ * for a directory that stays one. NULL: neither knows of the other. Valid as long as both.
+ */
+const char *differences_overlap(const struct differences *a, const struct differences *b);
+
 #endif

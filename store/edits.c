@@ -53,9 +53,23 @@ int edits_add_meta(struct edits *edits, const char *path, bool of_directory, uin
 
 /* ---- of differences ---- */
 
+struct conversion {
+	struct repo *repo;
+	struct tree_cursor content, meta; /* of the new tree */
+	int64_t time;
+	struct edits edits;
+};
+
+static void conversion_release(struct conversion *conversion)
+{
+	tree_cursor_release(&conversion->content);
+	tree_cursor_release(&conversion->meta);
+	edits_release(&conversion->edits);
+}
+
 /* The metadata to be put beside the content that DIFFERENCE puts, where plain git's needs an interpretation. */
-static int interpret(struct repo *repo, struct tree_cursor *cursor, const struct difference *difference,
-	int64_t time, struct tree_side *meta_side, bool *of_directory, struct error *err)
+static int interpret(struct conversion *conversion, const struct difference *difference,
+	struct tree_side *meta_side, bool *of_directory, struct error *err)
 {
 	const struct tree_side *old = &difference->content[0], *new = &difference->content[1];
 	cleanup_meta struct meta meta = META_INIT;
@@ -64,63 +78,103 @@ static int interpret(struct repo *repo, struct tree_cursor *cursor, const struct
 	if (!difference->content_changed || new->mode == 0)
 		return 0;
 	if (!difference->meta_changed)
-		r = tree_meta_find(cursor, difference->path, meta_side, of_directory, err);
+		r = tree_meta_find(&conversion->meta, difference->path, meta_side, of_directory, err);
 	if (r == 0 && meta_side->mode != 0)
-		r = tree_meta_read(repo, &meta_side->oid, *of_directory, difference->path, &meta, err);
+		r = tree_meta_read(conversion->repo, &meta_side->oid, *of_directory, difference->path, &meta, err);
 	if (r < 0)
 		return r;
 	/* A 'type' beside a file is refused when the result is loaded. */
-	if ((meta.present & META_TYPE) ||
-		!plain_git_meta(&meta, old->mode, &old->oid, new->mode, &new->oid, !difference->meta_changed, time))
+	if ((meta.present & META_TYPE) || !plain_git_meta(&meta, old->mode, &old->oid, new->mode, &new->oid,
+						  !difference->meta_changed, conversion->time))
 		return 0;
 	meta_side->mode = TREE_MODE_FILE;
 	*of_directory = false;
-	return tree_meta_write(repo, &meta, &meta_side->oid, err);
+	return tree_meta_write(conversion->repo, &meta, &meta_side->oid, err);
 }
 
-static int add_difference(struct repo *repo, struct tree_cursor *cursor, const struct difference *difference,
-	int64_t time, struct edits *edits, struct error *err)
+/* Does DIFFERENCE take a directory away, of which the new tree has nothing left? 1, 0 or a negative errno. */
+static int directory_goes(struct conversion *conversion, const struct difference *difference, struct error *err)
 {
+	struct tree_entry content, meta;
+	int r;
+
+	if (!difference->meta_changed || difference->meta[0].mode == 0 || !difference->meta_of_directory[0] ||
+		*difference->path == '\0')
+		return 0;
+	r = tree_cursor_find(&conversion->content, difference->path, &content, err);
+	if (r == 0)
+		r = tree_cursor_find(&conversion->meta, difference->path, &meta, err);
+	return r < 0 ? r : content.mode != TREE_MODE_DIRECTORY && meta.mode != TREE_MODE_DIRECTORY;
+}
+
+/*
+ * The directory of DIFFERENCE with all that the tree to be edited has beneath it, which may be more than
+ * the old tree knew of. What is put in its place, content or META, takes its own part along.
+ */
+static int remove_directory(struct conversion *conversion, const struct difference *difference,
+	const struct tree_side *meta, struct error *err)
+{
+	int r = 0;
+
+	if (!difference->content_changed)
+		r = edits_add(&conversion->edits, difference->path, 0, NULL, err);
+	if (r == 0 && meta->mode == 0)
+		r = edits_add_meta(&conversion->edits, difference->path, false, 0, NULL, err);
+	return r;
+}
+
+/* Metadata that is gone, or at its other place now. */
+static int remove_meta(struct conversion *conversion, const struct difference *difference,
+	const struct tree_side *meta, bool of_directory, struct error *err)
+{
+	int goes = directory_goes(conversion, difference, err);
+
+	if (goes != 0)
+		return goes < 0 ? goes : remove_directory(conversion, difference, meta, err);
+	if (!difference->meta_changed || difference->meta[0].mode == 0)
+		return 0;
+	if (meta->mode != 0 && difference->meta_of_directory[0] == of_directory)
+		return 0;
+	return edits_add_meta(&conversion->edits, difference->path, difference->meta_of_directory[0], 0, NULL, err);
+}
+
+static int add_difference(struct conversion *conversion, const struct difference *difference, struct error *err)
+{
+	struct edits *edits = &conversion->edits;
 	struct tree_side meta = { 0 };
-	bool of_directory = false, moved;
+	bool of_directory = false;
 	int r = 0;
 
 	if (difference->meta_changed) {
 		meta = difference->meta[1];
 		of_directory = difference->meta_of_directory[1];
 	}
-	r = interpret(repo, cursor, difference, time, &meta, &of_directory, err);
+	r = interpret(conversion, difference, &meta, &of_directory, err);
 	if (r == 0 && difference->content_changed)
 		r = edits_add(edits, difference->path, difference->content[1].mode, &difference->content[1].oid,
 			err);
 	if (r == 0 && meta.mode != 0)
 		r = edits_add_meta(edits, difference->path, of_directory, meta.mode, &meta.oid, err);
-	if (r < 0 || !difference->meta_changed || difference->meta[0].mode == 0)
-		return r;
-	/* Gone, or at its other place now. */
-	moved = meta.mode == 0 || difference->meta_of_directory[0] != of_directory;
-	return moved ? edits_add_meta(edits, difference->path, difference->meta_of_directory[0], 0, NULL, err) :
-		       0;
+	return r < 0 ? r : remove_meta(conversion, difference, &meta, of_directory, err);
 }
 
 int edits_of_differences(struct repo *repo, const struct differences *differences,
 	const struct oid *new_tree, int64_t time, struct edits *ret, struct error *err)
 {
-	cleanup_edits struct edits edits = EDITS_INIT;
-	cleanup_tree_cursor struct tree_cursor cursor;
+	CLEANUP(conversion_release)
+	struct conversion conversion = { .repo = repo, .time = time, .edits = EDITS_INIT };
 	struct oid meta;
-	int r;
+	int r = tree_meta_root(repo, new_tree, &meta, err);
 
-	tree_cursor_init(&cursor, repo, NULL);
-	r = tree_meta_root(repo, new_tree, &meta, err);
 	if (r < 0)
 		return r;
-	tree_cursor_init(&cursor, repo, &meta);
+	tree_cursor_init(&conversion.content, repo, new_tree);
+	tree_cursor_init(&conversion.meta, repo, &meta);
 	for (size_t i = 0; r == 0 && i < differences->count; i++)
-		r = add_difference(repo, &cursor, &differences->items[i], time, &edits, err);
+		r = add_difference(&conversion, &differences->items[i], err);
 	if (r < 0)
 		return r;
-	*ret = edits;
-	edits = (struct edits)EDITS_INIT;
+	*ret = conversion.edits;
+	conversion.edits = (struct edits)EDITS_INIT;
 	return 0;
 }

@@ -30,7 +30,8 @@ int edits_add_meta(struct edits *edits, const char *path, bool of_directory, uin
 /*
  * What lays DIFFERENCES, which lead to the tree NEW_TREE of a commit of time TIME, over another tree. Metadata that plain git
  * left untouched is written as it is to be read (store/plain_git.h), so that what is served depends no
- * more on which commit the path stands in. In a batch.
+ * more on which commit the path stands in. A directory that goes takes along what the other tree has
+ * beneath it, known to the differences or not. In a batch.
  */
 int edits_of_differences(struct repo *repo, const struct differences *differences,
 	const struct oid *new_tree, int64_t time, struct edits *ret, struct error *err);

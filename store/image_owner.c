@@ -2,15 +2,12 @@
 #include "store/image_owner.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "store/base/cleanup.h"
-#include "store/base/io.h"
 #include "store/base/strbuf.h"
 
 struct account {
@@ -64,30 +61,6 @@ static bool parse_number(const char *text, int base, unsigned long max, uint32_t
 	return true;
 }
 
-/* The file at PATH of the image, through the image's symlinks; nothing where it is no regular file. */
-static int read_image_file(const struct image *image, const char *path, struct strbuf *sb, struct error *err)
-{
-	cleanup_free char *canonical = NULL;
-	cleanup_close int fd = -EBADF;
-	struct stat st;
-	int r = image_path_resolve(image, path, &canonical, err);
-
-	if (r < 0)
-		return r;
-	/* O_NONBLOCK: whatever stands there, it is not waited for. */
-	fd = image_path_open(image, canonical, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-	if (fd == -ENOENT || fd == -ENOTDIR)
-		return 0;
-	if (fd < 0)
-		return error_errno(err, -fd, "open '/%s' of the system image", path);
-	if (fstat(fd, &st) < 0)
-		return error_errno(err, errno, "stat '/%s' of the system image", path);
-	if (!S_ISREG(st.st_mode))
-		return 0;
-	r = io_read_all(fd, IMAGE_OWNER_FILE_MAX, sb);
-	return r < 0 ? error_errno(err, -r, "read '/%s' of the system image", path) : 0;
-}
-
 static int account_compare(const void *a, const void *b)
 {
 	return strcmp(((const struct account *)a)->name, ((const struct account *)b)->name);
@@ -126,7 +99,7 @@ static int accounts_load(const struct image *image, const char *path, struct acc
 	cleanup_strbuf struct strbuf text = STRBUF_INIT;
 	size_t alloc = 0;
 	char *at, *line;
-	int r = read_image_file(image, path, &text, err);
+	int r = image_read_file(image, path, IMAGE_OWNER_FILE_MAX, &text, err);
 
 	if (r < 0)
 		return r;
@@ -201,7 +174,7 @@ static int overrides_load(const struct image *image, struct image_owners *owners
 	cleanup_strbuf struct strbuf text = STRBUF_INIT;
 	size_t alloc = 0;
 	char *at, *line;
-	int r = read_image_file(image, path, &text, err);
+	int r = image_read_file(image, path, IMAGE_OWNER_FILE_MAX, &text, err);
 
 	if (r < 0)
 		return r;

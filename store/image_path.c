@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "store/base/cleanup.h"
+#include "store/base/io.h"
 #include "store/base/path.h"
 #include "store/base/strbuf.h"
 
@@ -173,4 +174,27 @@ int image_path_resolve_parent(const struct image *image, const char *path, char 
 		return error_errno(err, ENOMEM, "resolve '/%s'", path);
 	*ret = joined;
 	return 0;
+}
+
+int image_read_file(const struct image *image, const char *path, size_t limit, struct strbuf *sb, struct error *err)
+{
+	cleanup_free char *canonical = NULL;
+	cleanup_close int fd = -EBADF;
+	struct stat st;
+	int r = image_path_resolve(image, path, &canonical, err);
+
+	if (r < 0)
+		return r;
+	/* O_NONBLOCK: whatever stands there, it is not waited for. */
+	fd = image_path_open(image, canonical, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	if (fd == -ENOENT || fd == -ENOTDIR)
+		return 0;
+	if (fd < 0)
+		return error_errno(err, -fd, "open '/%s' of the system image", path);
+	if (fstat(fd, &st) < 0)
+		return error_errno(err, errno, "stat '/%s' of the system image", path);
+	if (!S_ISREG(st.st_mode))
+		return 0;
+	r = io_read_all(fd, limit, sb);
+	return r < 0 ? error_errno(err, -r, "read '/%s' of the system image", path) : 0;
 }

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 
 #include "store/base/error.h"
+#include "store/base/strbuf.h"
 
 #define IMAGE_LINKS_MAX 40 /* symlinks on one way, as in path_resolution(7) */
 
@@ -41,5 +42,7 @@ int image_path_resolve_parent(const struct image *image, const char *path, char 
 const char *image_path_in_component(const struct image *image, const char *path);
 /* path_open() of a canonical path, beneath the base or the root; an fd or a negative errno. */
 int image_path_open(const struct image *image, const char *path, int flags);
+/* The file at PATH, through the image's symlinks, appended to SB; nothing where it is missing or no regular file. */
+int image_read_file(const struct image *image, const char *path, size_t limit, struct strbuf *sb, struct error *err);
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "store/base/cleanup.h"
 #include "store/base/io.h"
+#include "store/base/log.h"
 
 #define OBJECT_MODE 0444
 #define DIRECTORY_MODE 0700
@@ -423,16 +424,41 @@ int object_open_pending(struct store *store, const struct hash128 *hash, uint64_
 
 /* ---- from git ---- */
 
-static bool object_is_there(const struct store *store, const struct hash128 *hash, uint64_t size)
+/* Whoever writes to a file or puts another in its place changes one of these; never 0. */
+static uint64_t file_fingerprint(const struct stat *st)
+{
+	const uint64_t facts[] = {
+		(uint64_t)st->st_dev, (uint64_t)st->st_ino, (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec,
+		(uint64_t)st->st_mtim.tv_nsec, (uint64_t)st->st_ctim.tv_sec, (uint64_t)st->st_ctim.tv_nsec,
+	};
+	uint64_t fingerprint = hash64_of(facts, sizeof facts);
+
+	return fingerprint ? fingerprint : 1;
+}
+
+/* Is the file whole that BLOB is said to be in? Read once; while it stays untouched a stat(2) tells. */
+static bool object_is_there(struct store *store, const struct oid *blob, const struct hash128 *hash, uint64_t size)
 {
 	char path[OBJECT_PATH_LENGTH + 1];
+	struct error problem = ERROR_INIT;
+	uint64_t fingerprint;
 	struct stat st;
+	int r;
 
 	if (pending_find(store->object_batch, hash))
 		return true;
 	object_path(hash, path);
-	return fstatat(store->objects_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-		(uint64_t)st.st_size == size;
+	if (fstatat(store->objects_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return false;
+	fingerprint = file_fingerprint(&st);
+	if (blobmap_verified(store->blobs, blob) == fingerprint)
+		return true;
+	r = object_verify(store->objects_fd, hash, size, &problem);
+	if (r == 0)
+		blobmap_set_verified(store->blobs, blob, fingerprint);
+	else if (r == -EBADMSG || r == -EIO)
+		log_message(LOG_WARNING, "%s; it is made again from git", problem.message);
+	return r == 0;
 }
 
 static int check_expected(const struct oid *oid, const struct hash128 *hash, const struct hash128 *expected,
@@ -459,7 +485,7 @@ int object_materialise(struct store *store, const struct oid *oid, const struct 
 	int r;
 
 	known = blobmap_find(store->blobs, oid, &hash, &size);
-	if (!known || !object_is_there(store, &hash, size)) {
+	if (!known || !object_is_there(store, oid, &hash, size)) {
 		r = repo_blob_read(store->repo, oid, OBJECT_BYTES_MAX, &content, err);
 		if (r < 0)
 			return r;

@@ -9,7 +9,6 @@
 #include "store/patch_internal.h"
 
 #define PATCHES_MAX 100000u /* refs below patches/ */
-#define LIST_VALUES_MAX 10000u /* values of one kind of trailer in one patch */
 
 static void patch_release(struct patch *patch)
 {
@@ -32,10 +31,26 @@ void patch_list_release(struct patch_list *list)
 	*list = (struct patch_list)PATCH_LIST_INIT;
 }
 
+/* What names something else wherever a label or a commit is expected. */
+static bool is_reserved(const char *label)
+{
+	static const char *const reserved[] = { "active", "base", "HEAD" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(reserved); i++)
+		if (strcmp(label, reserved[i]) == 0)
+			return true;
+	return false;
+}
+
 int patch_check_label(const char *label, struct error *err)
 {
 	struct error ignored = ERROR_INIT;
 
+	if (is_reserved(label))
+		return error_set(err, -EINVAL, "'%s' cannot be a label: it names something else", label);
+	/* git allows no ref that ends with a dot. */
+	if (*label && label[strlen(label) - 1] == '.')
+		return error_set(err, -EINVAL, "'%.80s' cannot be a label: '.' is not allowed at the end", label);
 	if (component_check_name(label, &ignored) < 0 || strlen(label) > PATCH_LABEL_MAX)
 		return error_set(err, -EINVAL,
 			"'%.80s' cannot be a label: letters, digits, '.', '_', '-', '+', at most %d, the first a letter or digit",
@@ -76,27 +91,44 @@ static int list_add(struct string_list *list, const char *text, size_t len)
 	return 0;
 }
 
-/* All values of the trailer KEY; one trailer may hold several, with blanks or commas between them. */
-static int read_values(const char *message, const char *key, char ***ret)
+/* One trailer may hold several values, with blanks or commas between them. */
+static int list_add_values(struct string_list *list, const char *value)
 {
-	CLEANUP(list_release) struct string_list list = { NULL, 0, 0 };
 	static const char separators[] = " \t,";
 
-	if (list_add(&list, NULL, 0) < 0)
-		return -ENOMEM;
-	for (size_t n = 0; list.count < LIST_VALUES_MAX; n++) {
-		cleanup_free char *value = trailer_get(message, key, n);
+	for (const char *at = value + strspn(value, separators); *at; at += strspn(at, separators)) {
+		size_t len = strcspn(at, separators);
 
-		if (!value)
-			break;
-		for (char *at = value + strspn(value, separators); *at; at += strspn(at, separators)) {
-			size_t len = strcspn(at, separators);
-
-			if (list_add(&list, at, len) < 0)
-				return -ENOMEM;
-			at += len;
-		}
+		if (list->count == PATCH_VALUES_MAX)
+			return -E2BIG;
+		if (list_add(list, at, len) < 0)
+			return -ENOMEM;
+		at += len;
 	}
+	return 0;
+}
+
+/* All values of the trailer KEY. */
+static int read_values(const char *message, const char *key, char ***ret, struct error *err)
+{
+	CLEANUP(list_release) struct string_list list = { NULL, 0, 0 };
+	int r = list_add(&list, NULL, 0);
+	struct trailer_walk walk;
+
+	trailer_walk_begin(&walk, message);
+	while (r == 0) {
+		cleanup_free char *value = NULL;
+
+		r = trailer_walk_next(&walk, key, &value);
+		if (r == 0)
+			break;
+		if (r > 0)
+			r = list_add_values(&list, value);
+	}
+	if (r == -E2BIG)
+		return error_set(err, -EBADMSG, "more than %u values of the trailer '%s:'", PATCH_VALUES_MAX, key);
+	if (r < 0)
+		return error_set(err, r, "out of memory");
 	*ret = TAKE_PTR(list.strings);
 	return 0;
 }
@@ -129,17 +161,22 @@ static int read_text(const char *message, struct patch *patch)
 	return patch->subject && patch->body ? 0 : -ENOMEM;
 }
 
+static int read_lists(const char *message, struct patch *patch, struct error *err)
+{
+	int r = read_values(message, "Fixes", &patch->fixes, err);
+
+	if (r == 0)
+		r = read_values(message, "Supersedes", &patch->supersedes, err);
+	if (r == 0)
+		r = read_values(message, "Restart", &patch->restart, err);
+	return r;
+}
+
 static int read_facts(const struct commit *commit, struct patch *patch)
 {
 	cleanup_free char *reboot = trailer_get(commit->message, "Reboot", 0);
 	int r = read_text(commit->message, patch);
 
-	if (r == 0)
-		r = read_values(commit->message, "Fixes", &patch->fixes);
-	if (r == 0)
-		r = read_values(commit->message, "Supersedes", &patch->supersedes);
-	if (r == 0)
-		r = read_values(commit->message, "Restart", &patch->restart);
 	if (r < 0)
 		return r;
 	patch->base_version = trailer_get(commit->message, "Base-Version", 0);
@@ -154,7 +191,17 @@ static int read_facts(const struct commit *commit, struct patch *patch)
 	return patch->base_version && patch->author ? 0 : -ENOMEM;
 }
 
-static int patch_read(struct repo *repo, const char *label, const struct oid *oid, struct patch *ret,
+/* What plain git has made says nothing of it. */
+static int check_component(const struct commit *commit, const char *name, struct error *err)
+{
+	cleanup_free char *owner = trailer_get(commit->message, "Component", 0);
+
+	if (!owner || strcmp(owner, name) == 0)
+		return 0;
+	return error_set(err, -EBADMSG, "its commit is of component '%.80s', not of '%s'", owner, name);
+}
+
+static int patch_read(struct repo *repo, const char *name, const char *label, const struct oid *oid, struct patch *ret,
 	struct error *err)
 {
 	cleanup_commit struct commit commit = { 0 };
@@ -166,17 +213,25 @@ static int patch_read(struct repo *repo, const char *label, const struct oid *oi
 		return error_prefix(err, r == -ENOENT ? -EBADMSG : r, "patch '%.80s'", label);
 	if (commit.parent_count == 0)
 		return error_set(err, -EBADMSG, "patch '%s': its commit has no parent, so no base", label);
+	if (strlen(commit.message) > PATCH_MESSAGE_MAX)
+		return error_set(err, -EBADMSG, "patch '%s': its message is longer than %u bytes", label,
+			PATCH_MESSAGE_MAX);
+	r = check_component(&commit, name, err);
+	if (r < 0)
+		return error_prefix(err, r, "patch '%s'", label);
 	ret->commit = *oid;
 	ret->label = strdup(label);
 	if (!ret->label || read_facts(&commit, ret) < 0)
 		return error_set(err, -ENOMEM, "patch '%s': out of memory", label);
-	return 0;
+	r = read_lists(commit.message, ret, err);
+	return r < 0 ? error_prefix(err, r, "patch '%s'", label) : 0;
 }
 
 /* ---- the list ---- */
 
 struct loading {
 	struct repo *repo;
+	const char *component;
 	struct patch_list *list;
 	size_t alloc, prefix;
 };
@@ -199,7 +254,8 @@ static int load_one(void *arg, const char *name, const struct oid *oid, struct e
 	}
 	/* Counted before it is read: what is half read is released with the rest. */
 	memset(&list->patches[list->count++], 0, sizeof *list->patches);
-	return patch_read(loading->repo, name + loading->prefix, oid, &list->patches[list->count - 1], err);
+	return patch_read(loading->repo, loading->component, name + loading->prefix, oid,
+		&list->patches[list->count - 1], err);
 }
 
 static int patch_order(const void *a, const void *b)
@@ -217,7 +273,7 @@ int patch_list_load(struct store *store, const struct component *component, stru
 	struct error *err)
 {
 	cleanup_patch_list struct patch_list list = PATCH_LIST_INIT;
-	struct loading loading = { .repo = store->repo, .list = &list };
+	struct loading loading = { .repo = store->repo, .component = component->name, .list = &list };
 	char prefix[REF_NAME_MAX];
 	int r;
 

@@ -17,6 +17,8 @@
 #include "store/component.h"
 
 #define PATCH_LABEL_MAX 32
+#define PATCH_MESSAGE_MAX (64u << 10) /* bytes, trailers included */
+#define PATCH_VALUES_MAX 512u	      /* of Fixes, of Supersedes, of Restart */
 
 struct patch {
 	char *label;
@@ -39,6 +41,7 @@ struct patch_list {
 void patch_list_release(struct patch_list *list);
 #define cleanup_patch_list __attribute__((cleanup(patch_list_release)))
 
+/* -EBADMSG: the commit of a ref below patches/ is no patch, or past a limit above; the label is named. */
 int patch_list_load(struct store *store, const struct component *component, struct patch_list *ret,
 	struct error *err);
 /* Borrowed, or NULL. */
@@ -71,7 +74,8 @@ int patch_create(struct store *store, struct component *component, int basefd,
  * Make a patch of a commit made with plain git: its tree is checked as apply would check it
  * (view_check), its parent becomes the nearest base or patch of this component among its ancestors,
  * its message SPEC's (NULL: its own) with our trailers; author and time of COMMIT stay. The base grows
- * and the batch is committed as above.
+ * and the batch is committed as above. Where it was made on a composition, what it changed over that is laid over
+ * the composition's base; -EEXIST: the composed patches touch the same.
  */
 int patch_create_from_commit(struct store *store, struct component *component, int basefd,
 	const struct oid *commit, const struct patch_spec *spec, char **ret_label,

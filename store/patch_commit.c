@@ -9,6 +9,8 @@
 #include "store/baseline.h"
 #include "store/edits.h"
 #include "store/patch_internal.h"
+#include "store/stack.h"
+#include "store/tree_cursor.h"
 #include "store/view.h"
 
 #define ANCESTORS_MAX 4096u /* commits looked at for one that we know */
@@ -50,8 +52,16 @@ static int oid_list_add(struct oid_list *list, const struct oid *oid, struct err
 
 struct search {
 	struct store *store;
+	const struct component *component;
 	const struct patch_list *list;
 	struct oid_list bases; /* the component's, newest first */
+};
+
+/* What a commit stands on. */
+struct standing {
+	struct oid parent, parent_tree; /* a base or a patch */
+	struct oid tree; /* what the commit was made from: the parent's, or that of a composition over it */
+	bool on_composition;
 };
 
 static void search_release(struct search *search)
@@ -60,8 +70,9 @@ static void search_release(struct search *search)
 }
 
 /* The newest base and those that it grew from. */
-static int search_bases(struct search *search, const struct component *component, struct error *err)
+static int search_bases(struct search *search, struct error *err)
 {
+	const struct component *component = search->component;
 	struct oid at = component->base;
 
 	for (;;) {
@@ -84,8 +95,24 @@ static bool search_knows(const struct search *search, const struct oid *oid)
 	return oid_list_has(&search->bases, oid) || patch_find_commit(search->list, oid);
 }
 
+/* Is COMMIT what some of the patches compose to? Then its first parent is a base. */
+static int is_composition(const struct search *search, const struct commit *commit, bool *ret, struct error *err)
+{
+	cleanup_free struct stack *stack = calloc(1, sizeof *stack);
+	int r;
+
+	*ret = false;
+	if (commit->parent_count < 2 || !oid_list_has(&search->bases, &commit->parents[0]))
+		return 0;
+	if (!stack)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = stack_read(search->store, search->component, search->list, &commit->id, stack, err);
+	*ret = r == 0 && stack->known;
+	return r;
+}
+
 /* The nearest along the first parents; *RET_FOUND false where they end. */
-static int search_first_parents(const struct search *search, const struct oid *from, struct oid *ret,
+static int search_first_parents(const struct search *search, const struct oid *from, struct standing *ret,
 	bool *ret_found, struct error *err)
 {
 	struct oid at = *from;
@@ -95,11 +122,14 @@ static int search_first_parents(const struct search *search, const struct oid *f
 		cleanup_commit struct commit commit = { 0 };
 		int r = repo_commit_read(search->store->repo, &at, &commit, err);
 
+		if (r == 0)
+			r = is_composition(search, &commit, &ret->on_composition, err);
 		if (r < 0 || commit.parent_count == 0)
 			return r;
 		at = commit.parents[0];
 		if (search_knows(search, &at)) {
-			*ret = at;
+			ret->parent = at;
+			ret->tree = commit.tree;
 			*ret_found = true;
 			return 0;
 		}
@@ -132,12 +162,26 @@ static int search_all_parents(const struct search *search, const struct oid *fro
 	return r;
 }
 
-static int find_parent(const struct search *search, const struct component *component,
-	const struct commit *commit, struct oid *ret, struct error *err)
+static int read_parent(const struct search *search, struct standing *standing, struct error *err)
+{
+	cleanup_commit struct commit parent = { 0 };
+	int r = repo_commit_read(search->store->repo, &standing->parent, &parent, err);
+
+	if (r < 0)
+		return r;
+	standing->parent_tree = parent.tree;
+	if (!standing->on_composition)
+		standing->tree = parent.tree;
+	return 0;
+}
+
+static int find_standing(const struct search *search, const struct commit *commit, struct standing *ret,
+	struct error *err)
 {
 	const struct patch *patch = patch_find_commit(search->list, &commit->id);
+	const struct component *component = search->component;
 	char hex[OID_HEX_LENGTH + 1];
-	bool found;
+	bool found, composition;
 	int r;
 
 	oid_to_hex(&commit->id, hex);
@@ -146,11 +190,18 @@ static int find_parent(const struct search *search, const struct component *comp
 	if (oid_list_has(&search->bases, &commit->id))
 		return error_set(err, -ENODATA, "commit '%.12s' is a base of '%s', not a change of it", hex,
 			component->name);
-	r = search_first_parents(search, &commit->id, ret, &found, err);
+	r = is_composition(search, commit, &composition, err);
+	if (r == 0 && composition)
+		return error_set(err, -ENODATA, "commit '%.12s' is a composition of patches of '%s', not a change of it",
+			hex, component->name);
+	if (r == 0)
+		r = search_first_parents(search, &commit->id, ret, &found, err);
 	if (r == 0 && !found)
-		r = search_all_parents(search, &commit->id, ret, &found, err);
-	if (r < 0 || found)
+		r = search_all_parents(search, &commit->id, &ret->parent, &found, err);
+	if (r < 0)
 		return r;
+	if (found)
+		return read_parent(search, ret, err);
 	return error_set(err, -EINVAL,
 		"commit '%.12s' stands on no base and no patch of '%s': make it in a worktree of refs/veneer/%s/base",
 		hex, component->name, component->name);
@@ -216,29 +267,120 @@ static int prepare_ground(struct store *store, const struct component *component
 	return r;
 }
 
-/* The differences of COMMIT to its parent, laid over the parent that the patch gets; checked as a view. */
+/* A file that the commit adds over one that its parent had not on record and the grown base has. */
+static bool adds_over_file(const struct difference *difference, const struct tree_entry *there)
+{
+	return difference->content_changed && difference->content[0].mode == 0 && difference->content[1].mode != 0 &&
+		there->mode != 0 && there->mode != TREE_MODE_DIRECTORY;
+}
+
+struct landing {
+	struct tree_cursor content, meta; /* of the ground's tree */
+	struct edits edits; /* of the commit's */
+};
+
+static void landing_release(struct landing *landing)
+{
+	tree_cursor_release(&landing->content);
+	tree_cursor_release(&landing->meta);
+	edits_release(&landing->edits);
+}
+
+/* A file that is added without x says nothing of the bits of one that could not be seen. */
+static int land(struct landing *landing, struct difference *difference, struct error *err)
+{
+	struct tree_side meta = { 0 };
+	struct tree_entry there;
+	bool of_directory;
+	int r = tree_cursor_find(&landing->content, difference->path, &there, err);
+
+	if (r < 0 || !adds_over_file(difference, &there))
+		return r;
+	difference->content[0] = (struct tree_side){ there.mode, there.oid };
+	if (there.mode == TREE_MODE_EXECUTABLE && difference->content[1].mode == TREE_MODE_FILE)
+		difference->content[0].mode = TREE_MODE_FILE;
+	if (difference->meta_changed)
+		return 0;
+	r = tree_meta_find(&landing->meta, difference->path, &meta, &of_directory, err);
+	if (r < 0 || meta.mode == 0 || of_directory)
+		return r;
+	return edits_add_meta(&landing->edits, difference->path, false, meta.mode, &meta.oid, err);
+}
+
+/*
+ * DIFFERENCES as they would be if the commit had seen GROUND: what was on disk already is changed, not
+ * added, and keeps its metadata unless the commit gives its own. *TREE, the commit's, gets that
+ * metadata where plain git would have left it.
+ */
+static int land_all(struct repo *repo, const struct oid *ground, struct differences *differences,
+	struct oid *tree, struct error *err)
+{
+	CLEANUP(landing_release) struct landing landing = { .edits = EDITS_INIT };
+	struct oid meta;
+	int r = tree_meta_root(repo, ground, &meta, err);
+
+	if (r < 0)
+		return r;
+	tree_cursor_init(&landing.content, repo, ground);
+	tree_cursor_init(&landing.meta, repo, &meta);
+	for (size_t i = 0; r == 0 && i < differences->count; i++)
+		r = land(&landing, &differences->items[i], err);
+	if (r == 0 && landing.edits.count > 0)
+		r = repo_tree_edit(repo, tree, landing.edits.changes, landing.edits.count, tree, err);
+	return r;
+}
+
+/* What was made on a composition is laid over the base alone, so it may know nothing of the patches. */
+static int check_apart(struct store *store, const struct component *component, const struct oid *base_tree,
+	const struct oid *composed_tree, const struct differences *differences, struct error *err)
+{
+	cleanup_pool struct pool pool = POOL_INIT;
+	cleanup_differences struct differences composed = DIFFERENCES_INIT;
+	const char *path;
+	int r = differences_collect(store->repo, &pool, base_tree, composed_tree, &composed, err);
+
+	if (r < 0)
+		return r;
+	path = differences_overlap(&composed, differences);
+	if (!path)
+		return 0;
+	return error_set(err, -EEXIST,
+		"it stands on a composition, and changes '%s', as the patches do: make it in a worktree of refs/veneer/%s/base or of the patch that it shall build on",
+		path, component->name);
+}
+
+/* The differences of COMMIT to what it was made from, laid over the parent that the patch gets; checked as a view. */
 static int make_tree(struct store *store, const struct component *component, int basefd,
-	const struct commit *commit, bool on_base, struct ground *ground, struct oid *ret, struct error *err)
+	const struct commit *commit, const struct standing *standing, bool on_base, struct ground *ground,
+	struct oid *ret, struct error *err)
 {
 	cleanup_pool struct pool pool = POOL_INIT;
 	cleanup_differences struct differences differences = DIFFERENCES_INIT;
 	cleanup_edits struct edits edits = EDITS_INIT;
-	struct oid base, base_tree;
+	struct oid base, base_tree, tree = commit->tree;
 	int r = commit_find_base(store, &ground->parent, &base, &base_tree, err);
 
 	if (r == 0)
-		r = differences_collect(store->repo, &pool, &ground->parent_tree, &commit->tree, &differences, err);
+		r = differences_collect(store->repo, &pool, &standing->tree, &commit->tree, &differences, err);
 	if (r < 0)
 		return r;
 	if (differences.count == 0)
 		return error_set(err, -ENODATA, "nothing differs from what it stands on");
+	if (standing->on_composition)
+		r = check_apart(store, component, &base_tree, &standing->tree, &differences, err);
+	if (r < 0)
+		return r;
 	r = prepare_ground(store, component, basefd, &differences, on_base, ground, err);
+	if (r == 0 && on_base)
+		r = land_all(store->repo, &ground->parent_tree, &differences, &tree, err);
 	if (r == 0)
-		r = edits_of_differences(store->repo, &differences, &commit->tree, commit->time, &edits, err);
+		r = edits_of_differences(store->repo, &differences, &tree, commit->time, &edits, err);
 	if (r == 0)
 		r = repo_tree_edit(store->repo, &ground->parent_tree, edits.changes, edits.count, ret, err);
 	if (r < 0)
 		return r;
+	if (oid_equal(ret, &ground->parent_tree))
+		return error_set(err, -ENODATA, "nothing differs from what it stands on");
 	/* Not before: metadata that plain git left untouched may be wrong until it is written anew. */
 	return view_check(store, on_base ? &ground->parent_tree : &base_tree, ret, err);
 }
@@ -284,9 +426,11 @@ int patch_create_from_commit(struct store *store, struct component *component, i
 	struct oid *ret_commit, struct error *err)
 {
 	cleanup_patch_draft struct patch_draft draft = PATCH_DRAFT_INIT;
-	CLEANUP(search_release) struct search search = { .store = store, .list = &draft.list };
-	cleanup_commit struct commit facts = { 0 }, parent = { 0 };
+	CLEANUP(search_release)
+	struct search search = { .store = store, .component = component, .list = &draft.list };
+	cleanup_commit struct commit facts = { 0 };
 	cleanup_free char *label = NULL;
+	struct standing standing = { .on_composition = false };
 	struct ground ground;
 	struct oid tree;
 	int r = repo_commit_read(store->repo, commit, &facts, err);
@@ -294,16 +438,15 @@ int patch_create_from_commit(struct store *store, struct component *component, i
 	if (r == 0)
 		r = patch_draft_begin(store, component, spec, facts.message, &draft, err);
 	if (r == 0)
-		r = search_bases(&search, component, err);
+		r = search_bases(&search, err);
 	if (r == 0)
-		r = find_parent(&search, component, &facts, &ground.parent, err);
-	if (r == 0)
-		r = repo_commit_read(store->repo, &ground.parent, &parent, err);
+		r = find_standing(&search, &facts, &standing, err);
 	if (r < 0)
 		return r;
-	ground.parent_tree = parent.tree;
-	r = make_tree(store, component, basefd, &facts, oid_list_has(&search.bases, &parent.id), &ground, &tree,
-		err);
+	ground.parent = standing.parent;
+	ground.parent_tree = standing.parent_tree;
+	r = make_tree(store, component, basefd, &facts, &standing, oid_list_has(&search.bases, &standing.parent),
+		&ground, &tree, err);
 	if (r < 0) {
 		char hex[OID_HEX_LENGTH + 1];
 

@@ -36,9 +36,11 @@ static int check_word(const char *what, const char *word, struct error *err)
 
 static int check_words(const char *what, const char *const *words, struct error *err)
 {
-	for (; words && *words; words++) {
-		int r = check_word(what, *words, err);
+	for (size_t i = 0; words && words[i]; i++) {
+		int r = check_word(what, words[i], err);
 
+		if (r == 0 && i == PATCH_VALUES_MAX)
+			r = error_set(err, -E2BIG, "more than %u times %s", PATCH_VALUES_MAX, what);
 		if (r < 0)
 			return r;
 	}
@@ -76,6 +78,17 @@ static const char *reserved_trailer(const char *message)
 	return NULL;
 }
 
+/* Does a line of TEXT say to git that a patch begins there, and the message, trailers and all, was before it? */
+static bool has_divider(const char *text)
+{
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, "---", 3) == 0 && (line[3] == '\0' || strchr(" \t\n\v\f\r", line[3])))
+			return true;
+	}
+	return false;
+}
+
 /* The words of MESSAGE or, where there is none, of the commit (an amended patch brings our trailers along: they go). */
 static int draft_message(struct patch_draft *draft, const char *message, struct error *err)
 {
@@ -92,8 +105,11 @@ static int draft_message(struct patch_draft *draft, const char *message, struct 
 		len--;
 	if (len == 0)
 		return error_set(err, -EINVAL, "a patch needs a message: say in one line what it is for");
-	if (len > COMMIT_MESSAGE_MAX / 2)
-		return error_set(err, -EINVAL, "the message is longer than %u bytes", COMMIT_MESSAGE_MAX / 2);
+	if (len > PATCH_MESSAGE_MAX / 2)
+		return error_set(err, -EINVAL, "the message is longer than %u bytes", PATCH_MESSAGE_MAX / 2);
+	if (has_divider(text))
+		return error_set(err, -EINVAL,
+			"the message has a line '---', after which git reads no trailers: give one without it");
 	draft->message = !given && reserved_trailer(text) ? message_body(text) : strndup(text, len);
 	return draft->message ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
@@ -169,6 +185,9 @@ int patch_draft_write(struct store *store, const struct component *component, co
 		trailer_add(&message, "Reboot", "yes");
 	if (strbuf_failed(&message))
 		return error_set(err, -ENOMEM, "out of memory");
+	if (message.len > PATCH_MESSAGE_MAX)
+		return error_set(err, -E2BIG, "the message and its trailers are longer than %u bytes",
+			PATCH_MESSAGE_MAX);
 	spec.message = strbuf_text(&message);
 	return repo_commit_write(store->repo, &spec, ret, err);
 }

@@ -6,7 +6,7 @@
 
 #include "store/patch.h"
 
-/* A component's name's letters, at most PATCH_LABEL_MAX; -EINVAL. */
+/* A component's name's letters, at most PATCH_LABEL_MAX, none of 'active', 'base' and 'HEAD'; -EINVAL. */
 int patch_check_label(const char *label, struct error *err);
 
 /* A patch that is about to be written. */

@@ -11,6 +11,7 @@
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 #include "store/deb.h"
+#include "store/image_divert.h"
 #include "store/image_owner.h"
 #include "store/image_path.h"
 #include "store/object.h"
@@ -39,6 +40,8 @@ struct unpacking {
 	const char *file;
 	struct image image;
 	struct image_owners *owners;
+	struct image_diversions *diversions;
+	char *package; /* owned; its name */
 	struct changeset *set;
 	left_out_fn left_out;
 	void *left_out_arg;
@@ -80,6 +83,8 @@ static void unpacking_release(struct unpacking *unpacking)
 	tdestroy(unpacking->links, link_free);
 	tdestroy(unpacking->linked, linked_free);
 	image_owners_free(unpacking->owners);
+	image_diversions_free(unpacking->diversions);
+	free(unpacking->package);
 	if (unpacking->image.rootfd >= 0)
 		close(unpacking->image.rootfd);
 }
@@ -101,6 +106,12 @@ static struct linked *find_linked(struct unpacking *unpacking, const char *path)
 	return node ? *(struct linked **)node : NULL;
 }
 
+/* Where a file of the package goes: its path, unless that is diverted. */
+static const char *file_path(const struct unpacking *unpacking, const struct deb_member *member)
+{
+	return image_diversions_find(unpacking->diversions, member->path, unpacking->package);
+}
+
 /* ---- the first pass ---- */
 
 static int remember_link(struct unpacking *unpacking, const struct deb_member *member, struct error *err)
@@ -111,7 +122,7 @@ static int remember_link(struct unpacking *unpacking, const struct deb_member *m
 
 	if (!link)
 		return error_errno(err, ENOMEM, "'%s'", unpacking->file);
-	r = image_path_resolve_parent(&unpacking->image, member->path, &link->path, err);
+	r = image_path_resolve_parent(&unpacking->image, file_path(unpacking, member), &link->path, err);
 	link->target = strdup(member->target);
 	if (r < 0 || !link->target) {
 		link_free(link);
@@ -153,6 +164,9 @@ static int survey(struct unpacking *unpacking, struct error *err)
 
 	if (r < 0)
 		return r;
+	unpacking->package = strdup(deb_package(deb));
+	if (!unpacking->package)
+		return error_errno(err, ENOMEM, "'%s'", unpacking->file);
 	while ((r = deb_next(deb, &member, err)) == 1) {
 		int problem = 0;
 
@@ -271,7 +285,9 @@ static int put_content(struct unpacking *unpacking, const char *path, const stru
 	if (source_entry_is(&base, S_IFDIR))
 		return refuse_directory(path, err);
 	r = base_equals(&base, content, path, &same, err);
-	if (r < 0 || same)
+	if (r == 0 && same)
+		return changeset_cancel(unpacking->set, path, err);
+	if (r < 0)
 		return r;
 	r = changeset_add(unpacking->set, path, CHANGE_FILE, &change, err);
 	if (r < 0)
@@ -404,7 +420,7 @@ static int put_symlink(struct unpacking *unpacking, const struct deb_member *mem
 	if (r < 0)
 		return error_errno(err, -r, "read the symlink '%s'", path);
 	if (same)
-		return 0;
+		return changeset_cancel(unpacking->set, path, err);
 	r = changeset_add(unpacking->set, path, CHANGE_SYMLINK, &change, err);
 	if (r < 0)
 		return r;
@@ -429,7 +445,7 @@ static int put_special(struct unpacking *unpacking, const struct deb_member *mem
 	member_meta(unpacking, member, &meta);
 	if (stat_equals(&base, member->type, &meta) &&
 		(member->type == S_IFIFO || base.st.st_rdev == device))
-		return 0;
+		return changeset_cancel(unpacking->set, path, err);
 	r = changeset_add(unpacking->set, path, CHANGE_SPECIAL, &change, err);
 	if (r == 0)
 		change->meta = meta;
@@ -463,7 +479,7 @@ static int resolve_member(const struct unpacking *unpacking, const struct deb_me
 	int r;
 
 	if (member->type != S_IFDIR)
-		return image_path_resolve_parent(&unpacking->image, member->path, ret, err);
+		return image_path_resolve_parent(&unpacking->image, file_path(unpacking, member), ret, err);
 	/* A symlink to a directory is as good as a directory to dpkg, and stays. */
 	r = image_path_resolve(&unpacking->image, member->path, &followed, err);
 	if (r < 0)
@@ -570,6 +586,8 @@ int source_deb(struct store *store, const char *root, const char *directory, int
 	if (unpacking.image.rootfd < 0)
 		return error_errno(err, errno, "open '%s'", root);
 	r = image_owners_load(&unpacking.image, &unpacking.owners, err);
+	if (r == 0)
+		r = image_diversions_load(&unpacking.image, &unpacking.diversions, err);
 	if (r < 0)
 		return r;
 	unpacking.image.link = coming_link;

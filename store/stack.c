@@ -10,12 +10,10 @@
 
 /* ---- reading a stack back ---- */
 
-/* PATCH and what it builds on, in order of application. False: it stands on no base, or on too many. */
+/* PATCH and what it builds on, in order of application; not known where that stands on no base, or is too many. */
 static int read_chain(struct store *store, const struct component *component, const struct patch_list *patches,
 	const struct patch *patch, struct stack *ret, struct error *err)
 {
-	cleanup_commit struct commit root = { 0 };
-	cleanup_free char *owner = NULL;
 	const struct patch *bottom = patch;
 	size_t count = 1;
 	int r;
@@ -26,40 +24,43 @@ static int read_chain(struct store *store, const struct component *component, co
 			return 0;
 		bottom = below;
 	}
-	r = repo_commit_read(store->repo, &bottom->parent, &root, err);
+	r = component_owns_base(store, component, &bottom->parent, &ret->known, err);
 	if (r < 0)
 		return error_prefix(err, r, "patch '%s'", bottom->label);
-	owner = trailer_get(root.message, "Component", 0);
-	if (!commit_is_base(&root) || !owner || strcmp(owner, component->name) != 0)
-		return 0;
-	ret->known = true;
-	ret->count = count;
-	for (const struct patch *at = patch; count > 0; at = patch_find_commit(patches, &at->parent))
+	ret->count = ret->known ? count : 0;
+	for (const struct patch *at = patch; ret->known && count > 0; at = patch_find_commit(patches, &at->parent))
 		ret->patches[--count] = at->commit;
 	return 0;
 }
 
-/* The parents of a composition: the base, and the patches in their order. */
-static int read_parents(struct store *store, const struct patch_list *patches, const struct commit *commit,
-	struct stack *ret, struct error *err)
+/* A composition has as parents the base, and the patches in their order; and composing them gives it again. */
+static int read_composition(struct store *store, const struct component *component,
+	const struct patch_list *patches, const struct commit *commit, struct stack *ret, struct error *err)
 {
 	cleanup_commit struct commit base = { 0 };
+	bool owned;
 	int r;
 
 	if (commit->parent_count < 2 || commit->parent_count - 1 > STACK_MAX)
 		return 0;
-	r = repo_commit_read(store->repo, &commit->parents[0], &base, err);
-	if (r < 0)
-		return r;
-	if (!commit_is_base(&base))
-		return 0;
 	for (size_t i = 1; i < commit->parent_count; i++)
 		if (!patch_find_commit(patches, &commit->parents[i]))
 			return 0;
-	ret->known = true;
+	r = component_owns_base(store, component, &commit->parents[0], &owned, err);
+	if (r < 0 || !owned)
+		return r;
+	r = repo_commit_read(store->repo, &commit->parents[0], &base, err);
+	if (r < 0)
+		return r;
 	ret->count = commit->parent_count - 1;
 	memcpy(ret->patches, commit->parents + 1, ret->count * sizeof *ret->patches);
-	return 0;
+	ret->known = true;
+	r = stack_verify(store, component, patches, &base, ret, &commit->id, &ret->known, err);
+	if (r < 0)
+		ret->known = false;
+	if (!ret->known)
+		ret->count = 0;
+	return r;
 }
 
 int stack_read(struct store *store, const struct component *component, const struct patch_list *patches,
@@ -67,7 +68,7 @@ int stack_read(struct store *store, const struct component *component, const str
 {
 	const struct patch *patch = patch_find_commit(patches, commit);
 	cleanup_commit struct commit facts = { 0 };
-	cleanup_free char *kind = NULL, *owner = NULL;
+	cleanup_free char *kind = NULL;
 	int r;
 
 	ret->count = 0;
@@ -78,11 +79,11 @@ int stack_read(struct store *store, const struct component *component, const str
 	if (r < 0)
 		return r;
 	kind = trailer_get(facts.message, "Kind", 0);
-	owner = trailer_get(facts.message, "Component", 0);
-	if (!kind || !owner || strcmp(owner, component->name) != 0)
-		return 0;
-	ret->known = strcmp(kind, "base") == 0;
-	return strcmp(kind, "composition") == 0 ? read_parents(store, patches, &facts, ret, err) : 0;
+	if (kind && strcmp(kind, "base") == 0)
+		return component_owns_base(store, component, commit, &ret->known, err);
+	if (kind && strcmp(kind, "composition") == 0)
+		return read_composition(store, component, patches, &facts, ret, err);
+	return 0;
 }
 
 /* ---- edits ---- */
@@ -106,14 +107,6 @@ static void stack_drop(struct stack *stack, size_t index)
 	memmove(&stack->patches[index], &stack->patches[index + 1],
 		(stack->count - index - 1) * sizeof *stack->patches);
 	stack->count--;
-}
-
-bool patch_supersedes(const struct patch *patch, const struct patch *other)
-{
-	for (size_t i = 0; patch->supersedes[i]; i++)
-		if (strcmp(patch->supersedes[i], other->label) == 0)
-			return true;
-	return false;
 }
 
 bool patch_builds_on(const struct patch_list *patches, const struct patch *patch, const struct patch *other)
@@ -167,19 +160,22 @@ static int find_label(const struct patch_list *patches, const char *label, const
 /* Take off what PATCH supersedes, and put it on top. */
 static int push(const struct patch_list *patches, struct stack *stack, const struct patch *patch, struct error *err)
 {
+	struct superseded superseded;
+
+	superseded_find(patches, patch, &superseded);
 	for (size_t i = 0; i < stack->count;) {
 		const struct patch *other = patch_find_commit(patches, &stack->patches[i]);
 		const struct patch *builder;
 
-		if (other && patch_supersedes(other, patch))
+		if (other && patch_supersedes(patches, other, patch))
 			return error_set(err, -EBUSY, "'%s' supersedes '%s' and is applied: revert '%s' first",
 				other->label, patch->label, other->label);
-		if (!other || !patch_supersedes(patch, other) || patch_builds_on(patches, patch, other)) {
+		if (!other || !superseded_has(&superseded, other) || patch_builds_on(patches, patch, other)) {
 			i++;
 			continue;
 		}
 		builder = find_builder(patches, stack, other);
-		if (builder && !patch_supersedes(patch, builder))
+		if (builder && !superseded_has(&superseded, builder))
 			return error_set(err, -EBUSY, "'%s' supersedes '%s', but '%s' builds on that: revert '%s' first",
 				patch->label, other->label, builder->label, builder->label);
 		stack_drop(stack, i);

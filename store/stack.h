@@ -23,7 +23,10 @@ struct stack {
 	bool known; /* false: the commit is no composition (someone's own commit is served); count is 0 */
 };
 
-/* The stack that COMMIT (a base, a patch, a composition, or anything) stands for. */
+/*
+ * The stack that COMMIT (a base, a patch, a composition, or anything) stands for. No message is trusted:
+ * a base is one of the component's own, a composition is the very commit that composing its parents gives.
+ */
 int stack_read(struct store *store, const struct component *component, const struct patch_list *patches,
 	const struct oid *commit, struct stack *ret, struct error *err);
 
@@ -36,7 +39,7 @@ int stack_compose(struct store *store, const struct component *component, const 
 
 /*
  * Edits: those that a label brings with it (patches it builds on) are added before it; those that it
- * supersedes are taken off. *RET_CHANGED false: nothing to do. -ENOENT: no such label; -EBUSY (remove):
+ * supersedes, directly or through others, are taken off. *RET_CHANGED false: nothing to do. -ENOENT: no such label; -EBUSY (remove):
  * another applied patch builds on it; (add): an applied patch supersedes it, or builds on what it
  * supersedes; -EINVAL: the stack is not known. On failure STACK is as it was.
  */

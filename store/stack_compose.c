@@ -160,6 +160,21 @@ static bool is_chain(const struct compose *compose)
 	return true;
 }
 
+/* ---- what has been composed ---- */
+
+static void remember(struct store *store, const struct oid *composition)
+{
+	store->compositions[store->next_composition++ % ARRAY_SIZE(store->compositions)] = *composition;
+}
+
+static bool remembers(const struct store *store, const struct oid *commit)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(store->compositions); i++)
+		if (oid_equal(&store->compositions[i], commit))
+			return true;
+	return false;
+}
+
 int stack_compose(struct store *store, const struct component *component, const struct patch_list *patches,
 	const struct stack *stack, struct oid *ret, struct error *err)
 {
@@ -182,5 +197,47 @@ int stack_compose(struct store *store, const struct component *component, const 
 		return 0;
 	}
 	r = lay_over(&compose, &tree, err);
-	return r < 0 ? r : write_commit(&compose, &tree, ret, err);
+	if (r == 0)
+		r = write_commit(&compose, &tree, ret, err);
+	if (r == 0)
+		remember(store, ret);
+	return r;
+}
+
+/* What COMPONENT composes to STACK, and nothing of it kept. */
+static int compose_trial(struct store *store, const struct component *component, const struct patch_list *patches,
+	const struct stack *stack, struct oid *ret, struct error *err)
+{
+	struct repo_trial trial;
+	int r = repo_trial_begin(store->repo, &trial, err);
+
+	if (r < 0)
+		return r;
+	r = stack_compose(store, component, patches, stack, ret, err);
+	repo_trial_end(store->repo, &trial);
+	return r;
+}
+
+int stack_verify(struct store *store, const struct component *component, const struct patch_list *patches,
+	const struct commit *base, const struct stack *stack, const struct oid *commit, bool *ret, struct error *err)
+{
+	cleanup_free char *version = trailer_get(base->message, "Base-Version", 0);
+	struct component over = *component; /* borrowed, not released */
+	struct error problem = ERROR_INIT;
+	struct oid composed;
+	int r;
+
+	if (remembers(store, commit)) {
+		*ret = true;
+		return 0;
+	}
+	over.base = base->id;
+	over.base_tree = base->tree;
+	over.base_version = version ? version : (char *)"";
+	r = compose_trial(store, &over, patches, stack, &composed, &problem);
+	/* What cannot be composed was not composed. */
+	if (r < 0 && r != -EEXIST && r != -EINVAL && r != -ENOENT)
+		return error_set(err, r, "%s", problem.message);
+	*ret = r == 0 && oid_equal(&composed, commit);
+	return 0;
 }

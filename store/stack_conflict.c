@@ -65,11 +65,13 @@ static int sweep_prepare(struct sweep *sweep, const struct patch_list *patches, 
 		return error_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < count; i++) {
 		const struct patch *a = sweep->layers[i].patch;
+		struct superseded superseded;
 
+		superseded_find(patches, a, &superseded);
 		for (size_t j = 0; j < count; j++) {
 			const struct patch *b = sweep->layers[j].patch;
 
-			if (i == j || patch_supersedes(a, b) || patch_builds_on(patches, a, b))
+			if (i == j || superseded_has(&superseded, b) || patch_builds_on(patches, a, b))
 				sweep->related[i * count + j] = sweep->related[j * count + i] = true;
 		}
 		for (size_t j = 0; j < sweep->layers[i].differences.count; j++)

@@ -35,6 +35,8 @@ struct store {
 	int run_fd;	/* run/ */
 	struct repo *repo; /* NULL before store_open_repository() */
 	struct blobmap *blobs; /* which object a blob is */
+	struct oid compositions[4]; /* commits found to be what composing their parents gives: the last ones */
+	unsigned next_composition;
 };
 
 /*

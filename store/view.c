@@ -101,7 +101,24 @@ static int view_fill(struct view *view, struct repo *repo, const struct oid *bas
 	return r < 0 ? r : view_build(repo, view, tree, &differences, err);
 }
 
-int view_load(struct store *store, const struct oid *commit, struct view **ret, struct error *err)
+/* Is BASE a base of the component NAME? Its message was found to be a base's. */
+static int check_component(struct store *store, const struct oid *base, const char *name, struct error *err)
+{
+	cleanup_commit struct commit commit = { 0 };
+	cleanup_free char *owner = NULL;
+	int r = repo_commit_read(store->repo, base, &commit, err);
+
+	if (r < 0)
+		return r;
+	owner = trailer_get(commit.message, "Component", 0);
+	if (owner && strcmp(owner, name) == 0)
+		return 0;
+	return error_set(err, -EINVAL, "it stands on a base of component '%.80s', not of '%s'", owner ? owner : "",
+		name);
+}
+
+/* NAME NULL: of any component. */
+static int load(struct store *store, const char *name, const struct oid *commit, struct view **ret, struct error *err)
 {
 	cleanup_view struct view *view = view_new();
 	cleanup_commit struct commit facts = { 0 };
@@ -118,6 +135,9 @@ int view_load(struct store *store, const struct oid *commit, struct view **ret, 
 	r = commit_find_base(store, commit, &view->base, &base_tree, err);
 	if (r < 0)
 		return r;
+	r = name ? check_component(store, &view->base, name, err) : 0;
+	if (r < 0)
+		return error_prefix(err, r, "commit '%.12s'", hex);
 	view->commit = *commit;
 	view->time = facts.time;
 	r = view_fill(view, store->repo, &base_tree, &facts.tree, err);
@@ -125,6 +145,17 @@ int view_load(struct store *store, const struct oid *commit, struct view **ret, 
 		return error_prefix(err, r, "commit '%.12s'", hex);
 	*ret = TAKE_PTR(view);
 	return 0;
+}
+
+int view_load(struct store *store, const struct oid *commit, struct view **ret, struct error *err)
+{
+	return load(store, NULL, commit, ret, err);
+}
+
+int view_load_of(struct store *store, const char *name, const struct oid *commit, struct view **ret,
+	struct error *err)
+{
+	return load(store, name, commit, ret, err);
 }
 
 int view_check(struct store *store, const struct oid *base_tree, const struct oid *tree, struct error *err)

@@ -70,6 +70,9 @@ struct view_entry {
  * that a commit of plain git has left as it was is read as store/plain_git.h says.
  */
 int view_load(struct store *store, const struct oid *commit, struct view **ret, struct error *err);
+/* The same for the component NAME: -EINVAL where the base is another's. */
+int view_load_of(struct store *store, const char *name, const struct oid *commit, struct view **ret,
+	struct error *err);
 /* What view_load checks, of any tree over any base tree, for commits at the door. */
 int view_check(struct store *store, const struct oid *base_tree, const struct oid *tree, struct error *err);
 /*

@@ -167,6 +167,7 @@ static int batch_flush(struct repo *repo, struct error *err)
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "read the new objects of '%s'", repo->path);
 	batch_clear(batch);
+	batch->flushes++;
 	return 0;
 }
 
@@ -184,6 +185,17 @@ static int batch_add(struct batch *batch, const struct oid *oid, git_object_t ty
 	return 0;
 }
 
+/* Not libgit2's own answer: it also knows what it has cached of a batch that was aborted since. */
+static bool is_stored(const struct repo *repo, const struct oid *oid, const git_oid *id)
+{
+	if (batch_find(&repo->batch, oid))
+		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(repo->on_disk); i++)
+		if (repo->on_disk[i]->exists(repo->on_disk[i], id))
+			return true;
+	return false;
+}
+
 int batch_put(struct repo *repo, git_object_t type, void *data, size_t size, struct oid *ret,
 	struct error *err)
 {
@@ -199,7 +211,7 @@ int batch_put(struct repo *repo, git_object_t type, void *data, size_t size, str
 		return git_failure(err, rc, -EIO, "hash an object for '%s'", repo->path);
 	oid = oid_from_git(&id);
 	/* The odb was refreshed when the batch began; our own flushes refresh it as well. */
-	if (!libgit2.odb_exists_ext(repo->odb, &id, GIT_ODB_LOOKUP_NO_REFRESH)) {
+	if (!is_stored(repo, &oid, &id)) {
 		rc = batch_add(&repo->batch, &oid, type, data, size);
 		if (rc < 0)
 			return error_errno(err, -rc, "object '%s'", OID_HEX(&oid));
@@ -243,4 +255,40 @@ int repo_batch_commit(struct repo *repo, struct error *err)
 void repo_batch_abort(struct repo *repo)
 {
 	batch_release(&repo->batch);
+}
+
+/* ---- trials ---- */
+
+int repo_trial_begin(struct repo *repo, struct repo_trial *ret, struct error *err)
+{
+	bool own_batch = !repo->batch.open;
+	int rc = own_batch ? repo_batch_begin(repo, err) : 0;
+
+	if (rc == 0)
+		*ret = (struct repo_trial){ own_batch, repo->batch.count, repo->batch.flushes };
+	return rc;
+}
+
+/* The last one in is the first one out: so no search for another one passed over its slot. */
+static void batch_forget_last(struct batch *batch)
+{
+	struct batch_object *object = &batch->objects[batch->count - 1];
+
+	batch->slots[batch_slot(batch, &object->oid)] = 0;
+	batch->bytes -= object->size;
+	free(object->data);
+	batch->count--;
+}
+
+void repo_trial_end(struct repo *repo, const struct repo_trial *trial)
+{
+	struct batch *batch = &repo->batch;
+	size_t keep = batch->flushes == trial->flushes ? trial->count : 0;
+
+	if (trial->own_batch) {
+		repo_batch_abort(repo);
+		return;
+	}
+	while (batch->count > keep)
+		batch_forget_last(batch);
 }

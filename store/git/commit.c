@@ -54,6 +54,7 @@ int repo_commit_read(struct repo *repo, const struct oid *oid, struct commit *re
 	rc = libgit2.commit_lookup(&git, repo->git, &id);
 	if (rc < 0)
 		return git_failure(err, rc, -EBADMSG, "commit '%s'", OID_HEX(oid));
+	commit.size = size;
 	commit.parent_count = libgit2.commit_parentcount(git);
 	if (commit.parent_count > COMMIT_PARENTS_MAX)
 		return error_set(err, -EBADMSG, "commit '%s' has %zu parents, more than the %u allowed",

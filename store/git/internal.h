@@ -35,6 +35,7 @@ struct batch {
 	uint32_t *slots; /* open addressing by the first bytes of the id: index + 1, 0 is free */
 	size_t slot_count; /* a power of two */
 	uint64_t bytes;
+	unsigned flushes; /* how often it was emptied onto the disk */
 };
 
 struct repo {
@@ -42,6 +43,7 @@ struct repo {
 	git_repository *git;
 	git_odb *odb;
 	int objects_fd; /* the directory objects/ */
+	git_odb_backend *on_disk[2]; /* borrowed from ODB: packs, loose objects */
 	struct batch batch;
 };
 

@@ -86,10 +86,12 @@ static int repo_open_odb(struct repo *repo, struct error *err)
 	rc = odb_add(repo, 0, backend, PRIORITY_PACKED, err);
 	if (rc < 0)
 		return rc;
+	repo->on_disk[0] = backend;
 	rc = loose_backend_new(repo->objects_fd, &backend);
 	rc = odb_add(repo, rc, backend, PRIORITY_LOOSE, err);
 	if (rc < 0)
 		return rc;
+	repo->on_disk[1] = backend;
 	rc = libgit2.repository_set_odb(repo->git, repo->odb);
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "open the objects of '%s'", repo->path);

@@ -61,6 +61,19 @@ int repo_batch_begin(struct repo *repo, struct error *err);
 int repo_batch_commit(struct repo *repo, struct error *err);
 void repo_batch_abort(struct repo *repo); /* forget what is not flushed; no batch: does nothing */
 
+/*
+ * To see what comes of writing something: what is written between these is readable meanwhile and forgotten at the
+ * end, in the open batch or, where there is none, in one of its own. (Past REPO_BATCH_BYTES there
+ * is a pack that no ref leads to, as after a crash.)
+ */
+struct repo_trial {
+	bool own_batch;
+	size_t count;
+	unsigned flushes;
+};
+int repo_trial_begin(struct repo *repo, struct repo_trial *ret, struct error *err);
+void repo_trial_end(struct repo *repo, const struct repo_trial *trial);
+
 /* ---- blobs ---- */
 
 int repo_blob_write(struct repo *repo, const void *data, size_t size, struct oid *ret, struct error *err);
@@ -152,6 +165,7 @@ struct commit {
 	char *author;	     /* owned: "Name <mail>" */
 	int64_t time;	     /* committer's, seconds since the epoch */
 	int offset_minutes;  /* committer's zone */
+	uint64_t size;	     /* bytes of the object */
 };
 /* -EBADMSG: corrupt, message beyond COMMIT_MESSAGE_MAX, more than COMMIT_PARENTS_MAX parents. */
 int repo_commit_read(struct repo *repo, const struct oid *oid, struct commit *ret, struct error *err);
@@ -181,6 +195,13 @@ int repo_object_exists(struct repo *repo, const struct oid *oid);
 
 /* The value of the N-th (from 0) trailer KEY (without colon, any case) of MESSAGE; the caller frees it. NULL: none. */
 char *trailer_get(const char *message, const char *key, size_t n);
+/* All values of one key, in one pass: trailer_walk_begin(), then _next() until it is not 1. MESSAGE is borrowed. */
+struct trailer_walk {
+	const char *at, *end;
+};
+void trailer_walk_begin(struct trailer_walk *walk, const char *message);
+/* 1: the next value is *RET, which the caller frees; 0: there is none; -ENOMEM. */
+int trailer_walk_next(struct trailer_walk *walk, const char *key, char **ret);
 /* Append "KEY: VALUE" to a message under construction (a blank line is put before the first one). Newlines in VALUE become spaces. */
 void trailer_add(struct strbuf *message, const char *key, const char *value);
 /* The message without its trailers: subject and body, no newline at the end. The caller frees it. */

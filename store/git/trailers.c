@@ -6,6 +6,8 @@
  * is of those that git itself writes and at most three quarters of the lines are something else.
  */
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -144,20 +146,37 @@ static char *value_read(const struct line *first, size_t colon, const char *at, 
 	return strbuf_detach(&value, NULL);
 }
 
-char *trailer_get(const char *message, const char *key, size_t n)
+void trailer_walk_begin(struct trailer_walk *walk, const char *message)
 {
-	const char *end;
-	const char *at = trailers_find(message, &end);
+	walk->at = trailers_find(message, &walk->end);
+}
+
+int trailer_walk_next(struct trailer_walk *walk, const char *key, char **ret)
+{
 	struct line line;
 
-	while (line_next(&at, end, &line)) {
+	while (line_next(&walk->at, walk->end, &line)) {
 		size_t colon;
 		size_t len = line_key(&line, &colon);
 
 		if (len != strlen(key) || strncasecmp(line.text, key, len) != 0)
 			continue;
+		*ret = value_read(&line, colon, walk->at, walk->end);
+		return *ret ? 1 : -ENOMEM;
+	}
+	return 0;
+}
+
+char *trailer_get(const char *message, const char *key, size_t n)
+{
+	struct trailer_walk walk;
+	char *value = NULL;
+
+	trailer_walk_begin(&walk, message);
+	while (trailer_walk_next(&walk, key, &value) == 1) {
 		if (n-- == 0)
-			return value_read(&line, colon, at, end);
+			return value;
+		free(value);
 	}
 	return NULL;
 }

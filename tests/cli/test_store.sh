@@ -295,6 +295,8 @@ TREE=$(printf '100644 blob %s\t.git\n' "$(echo x | "${GIT[@]}" hash-object -w --
 EVIL=$("${GIT[@]}" commit-tree -p "$(ref base)" -m evil "$TREE")
 fails 1 "\.git" switch comp "$EVIL"
 fails 1 "\.git" create comp -m evil --commit "$EVIL"
+FOREIGN=$("${GIT[@]}" commit-tree -m $'base: other\n\nKind: base\nComponent: other' "$(ref base)^{tree}")
+fails 1 "component 'other'" switch comp "$FOREIGN"
 check 'nothing has changed' [ "$(ref active)" = "$ACTIVE" ]
 
 # ---- what is broken can be left ----

@@ -44,6 +44,27 @@ Test(changeset, the_later_of_two_wins)
 	cr_assert_eq(set.changes[0].kind, CHANGE_SPECIAL);
 }
 
+Test(changeset, what_is_taken_back_is_gone)
+{
+	cleanup_changeset struct changeset set = CHANGESET_INIT;
+
+	must_pass(changeset_cancel(&set, "alone", &err));
+	must_pass(changeset_sort(&set, &err));
+	cr_assert_eq(set.count, 0);
+	add(&set, "x", CHANGE_DELETE);
+	add(&set, "y", CHANGE_DELETE);
+	must_pass(changeset_cancel(&set, "x", &err));
+	must_pass(changeset_cancel(&set, "y", &err));
+	must_pass(changeset_cancel(&set, "z", &err));
+	add(&set, "y", CHANGE_SPECIAL);
+	must_pass(changeset_sort(&set, &err));
+	cr_assert_eq(set.count, 1);
+	cr_assert_eq(set.changes[0].kind, CHANGE_SPECIAL);
+	must_pass(changeset_cancel(&set, "y", &err));
+	must_pass(changeset_sort(&set, &err));
+	cr_assert_eq(set.count, 0);
+}
+
 Test(changeset, refuses_bad_paths)
 {
 	static const char *const rows[] = { "", "/a", "a//b", "a/", "..", "a/../b", ".", ".git/x", "x/.GIT",

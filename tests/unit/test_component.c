@@ -142,6 +142,23 @@ Test(component, add_is_in_the_journal)
 	cr_assert_eq(journal_each(bench.store, "lib", 0, check_added, component, NULL), 1);
 }
 
+/* A journal that cannot be written to is no reason to declare the component twice. */
+Test(component, add_without_a_journal)
+{
+	bench_auto bench = bench_make();
+	cleanup_component struct component *component = NULL;
+	struct component_spec spec = { .name = "lib", .directory = path_in(bench.dir, "image/lib") };
+	FILE *file;
+
+	cr_assert_eq(mkdir(path_in(bench.dir, "store/git/refs/veneer"), 0755), 0);
+	cr_assert_eq(mkdir(path_in(bench.dir, "store/git/refs/veneer/lib"), 0755), 0);
+	file = fopen(path_in(bench.dir, "store/git/refs/veneer/lib/journal"), "we");
+	fputs("garbage\n", file);
+	fclose(file);
+	must_fail(-EBADMSG, "component 'lib' is declared, but", component_add(bench.store, &spec, NULL, NULL, &err));
+	must_pass(component_load(bench.store, "lib", &component, &err));
+}
+
 Test(component, add_refuses)
 {
 	bench_auto bench = bench_make();
@@ -286,6 +303,42 @@ Test(component, find_base)
 	must_pass(commit_find_base(bench.store, &second, &found, &tree, &err));
 	cr_assert(oid_equal(&found, &base), "by first parents");
 	must_fail(-EBADMSG, "no base", commit_find_base(bench.store, &stray, &found, &tree, &err));
+}
+
+/* COUNT commits with MESSAGE in a row, on FROM. */
+static struct oid write_chain(struct store *store, struct oid from, const char *message, size_t count)
+{
+	struct commit_spec spec = { .message = message, .parents = &from, .parent_count = 1, .time = 1 };
+
+	must_pass(repo_batch_begin(store->repo, &err));
+	must_pass(repo_tree_empty(store->repo, &spec.tree, &err));
+	for (size_t i = 0; i < count; i++)
+		must_pass(repo_commit_write(store->repo, &spec, &from, &err));
+	must_pass(repo_batch_commit(store->repo, &err));
+	return from;
+}
+
+/* A chain of bases is as long as it likes; of commits on top of one, so many and so large ones are looked at. */
+Test(component, find_base_is_bounded)
+{
+	bench_auto bench = bench_make();
+	const size_t size = 1000000;
+	cleanup_free char *large = malloc(size + 1);
+	struct oid base = write_commit(bench.store, BASE("lib", "/d", "/", "touched"), NULL, 0);
+	struct oid tip, found, tree;
+
+	memset(large, 'x', size);
+	large[size] = '\0';
+	base = write_chain(bench.store, base, BASE("lib", "/d", "/", "touched"), 3000);
+	tip = write_chain(bench.store, base, "patch\n", BASE_SEARCH_MAX - 1);
+	must_pass(commit_find_base(bench.store, &tip, &found, &tree, &err));
+	cr_assert(oid_equal(&found, &base));
+	tip = write_chain(bench.store, tip, "patch\n", 1);
+	must_fail(-EBADMSG, "1024", commit_find_base(bench.store, &tip, &found, &tree, &err));
+	tip = write_chain(bench.store, base, large, 8);
+	must_pass(commit_find_base(bench.store, &tip, &found, &tree, &err));
+	tip = write_chain(bench.store, tip, large, 1);
+	must_fail(-EBADMSG, "8388608", commit_find_base(bench.store, &tip, &found, &tree, &err));
 }
 
 /* ---- list ---- */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "store/image_divert.h"
 #include "store/image_owner.h"
 #include "store/image_path.h"
 
@@ -164,6 +165,33 @@ Test(image_path, owners_are_those_of_the_image)
 	cr_assert(override && override->uid == 7 && override->gid == 8 && override->mode == 0640);
 	cr_assert_null(image_owners_override(owners, "x"));
 	cr_assert_null(image_owners_override(owners, "y"));
+}
+
+/* Three lines a record; what is no record, or leads about, diverts nothing. */
+Test(image_path, diversions)
+{
+	static const struct {
+		const char *path, *package, *wanted;
+	} table[] = {
+		{ "usr/bin/a", "p", "usr/bin/a.distrib" }, { "usr/bin/a", "q", "usr/bin/a" },
+		{ "usr/bin/a", "", "usr/bin/a.distrib" }, { "usr/bin/b", "p", "b" }, { "usr/bin/b", ":", "b" },
+		{ "x", "p", "x" }, { "y", "p", "y" }, { "z", "p", "z" }, { "last", "p", "last" }, { "", "p", "" },
+	};
+	bench_auto bench = bench_make();
+	struct image_diversions *diversions = NULL;
+
+	bench_run(&bench, image_script);
+	bench_run(&bench,
+		"cd image; mkdir -p var/lib/dpkg; printf '%s\n' /usr/bin/b /b : /x ../etc/x : /y /a/../y : /z / : "
+		"/usr/bin/a /usr/bin/a.distrib q /last /unfinished > var/lib/dpkg/diversions");
+	CLEANUP(image_close) struct image image = image_open(&bench, "");
+	must_pass(image_diversions_load(&image, &diversions, &err));
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		const char *to = image_diversions_find(diversions, table[i].path, table[i].package);
+
+		cr_expect_str_eq(to, table[i].wanted, "row %zu: %s", i, to);
+	}
+	image_diversions_free(diversions);
 }
 
 Test(image_path, an_image_without_accounts_knows_nobody)

@@ -318,6 +318,66 @@ Test(object, materialise_known)
 	store->repo = repo;
 }
 
+/* Damage that leaves size and mtime alone is found as well, by this process and by the next. */
+Test(object, materialise_reads_what_is_there)
+{
+	for (int reopened = 0; reopened < 2; reopened++) {
+		temporary_directory_auto dir = temporary_directory_make();
+		cleanup_store struct store *store = new_store(&dir);
+		struct oid blob = write_blob(store, FOX, strlen(FOX));
+		struct timespec times[2];
+		struct hash128 hash;
+		struct stat st;
+		uint64_t size;
+
+		must_pass(object_materialise(store, &blob, NULL, &hash, &size, &err));
+		must_pass(object_materialise(store, &blob, NULL, &hash, &size, &err));
+		cr_assert_eq(fstatat(store->objects_fd, FOX_PATH, &st, 0), 0);
+		overwrite(store, FOX_PATH, "The quick brown fox jumps over the lazy cat");
+		times[0] = st.st_atim;
+		times[1] = st.st_mtim;
+		cr_assert_eq(utimensat(store->objects_fd, FOX_PATH, times, 0), 0);
+		if (reopened) {
+			store_free(store);
+			must_pass(store_open(path_in(dir, "store"), &store, &err));
+		}
+		must_pass(object_materialise(store, &blob, &hash, &hash, &size, &err));
+		must_pass(object_verify(store->objects_fd, &hash, size, &err));
+	}
+}
+
+/* Bytes that this process has read so far, from whatever file. */
+static unsigned long long bytes_read(void)
+{
+	cleanup_strbuf struct strbuf io = STRBUF_INIT;
+	unsigned long long bytes = 0;
+
+	must_pass(io_read_file_at(AT_FDCWD, "/proc/self/io", 4096, &io, &err));
+	cr_assert_eq(sscanf(strbuf_text(&io), "rchar: %llu", &bytes), 1);
+	return bytes;
+}
+
+Test(object, materialise_reads_it_once)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	const size_t size = 4u << 20;
+	cleanup_free char *data = calloc(1, size);
+	unsigned long long before, first, second;
+	struct hash128 hash;
+	uint64_t found;
+	struct oid blob = write_blob(store, data, size);
+
+	must_pass(object_materialise(store, &blob, NULL, &hash, &found, &err));
+	before = bytes_read();
+	must_pass(object_materialise(store, &blob, NULL, &hash, &found, &err));
+	first = bytes_read();
+	must_pass(object_materialise(store, &blob, NULL, &hash, &found, &err));
+	second = bytes_read();
+	cr_assert_geq(first - before, size);
+	cr_assert_lt(second - first, size / 2);
+}
+
 Test(object, materialise_makes_again)
 {
 	temporary_directory_auto dir = temporary_directory_make();

@@ -25,7 +25,8 @@ Test(patch, labels)
 	} rows[] = {
 		{ "a", true }, { "CVE-2026-1234", true }, { "1.2+x", true }, { "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", true },
 		{ "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", false }, { "", false }, { "a/b", false }, { "-a", false },
-		{ "a b", false }, { "..", false }, { "a.lock", false }, { "é", false },
+		{ "a b", false }, { "..", false }, { "a.lock", false }, { "é", false }, { "a.", false },
+		{ "active", false }, { "base", false }, { "HEAD", false }, { "bases", true }, { "head", true },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -80,6 +81,18 @@ Test(patch, next_label_counts_on)
 
 /* ---- facts ---- */
 
+/* What only looks like the line that ends a message for git is none: the trailers are read by git, too. */
+Test(patch, dashes)
+{
+	scene_auto scene = scene_make("echo 1 >x");
+	struct patch_spec spec = { .message = "x\n\n---y\n ---\n----\nz ---", .label = "a" };
+	struct oid commit;
+
+	must_pass(scene_patch_spec(&scene, "echo 2 >x", &spec, &commit, &err));
+	bench_run(&scene.bench,
+		"git -C store/git log -1 --format=%B refs/veneer/app/patches/a | git interpret-trailers --parse | grep -qx 'Label: a'");
+}
+
 Test(patch, facts)
 {
 	scene_auto scene = scene_make("echo 1 >x; echo 1 >y");
@@ -125,6 +138,8 @@ Test(patch, bad_specs)
 {
 	scene_auto scene = scene_make("echo 1 >x");
 	static const char *const spaced[] = { "CVE 1", NULL }, *const nobody[] = { "nobody", NULL }, *const empty[] = { "", NULL };
+	static const char *many[PATCH_VALUES_MAX + 2], *long_words[301];
+	static char long_message[PATCH_MESSAGE_MAX / 2 + 2], long_word[250];
 	struct {
 		struct patch_spec spec;
 		int code;
@@ -139,9 +154,21 @@ Test(patch, bad_specs)
 		{ { .message = "x", .fixes = spaced }, -EINVAL, "CVE 1" },
 		{ { .message = "x", .restart = empty }, -EINVAL, "unit" },
 		{ { .message = "x", .supersedes = nobody }, -ENOENT, "'nobody'" },
+		{ { .message = long_message }, -EINVAL, "32768" },
+		{ { .message = "x\n---\ny" }, -EINVAL, "'---'" },
+		{ { .message = "x\n\n--- y" }, -EINVAL, "'---'" },
+		{ { .message = "---" }, -EINVAL, "'---'" },
+		{ { .message = "x", .fixes = many }, -E2BIG, "512" },
+		{ { .message = "x", .fixes = long_words }, -E2BIG, "65536" },
 	};
 	struct oid commit;
 
+	memset(long_message, 'x', sizeof long_message - 1);
+	memset(long_word, 'x', sizeof long_word - 1);
+	for (size_t i = 0; i + 1 < ARRAY_SIZE(many); i++)
+		many[i] = "CVE-1";
+	for (size_t i = 0; i + 1 < ARRAY_SIZE(long_words); i++)
+		long_words[i] = long_word;
 	scene_patch(&scene, "taken", "echo 2 >x");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		must_fail(rows[i].code, rows[i].word, scene_patch_spec(&scene, "echo 3 >x", &rows[i].spec, &commit, &err));
@@ -329,6 +356,41 @@ Test(patch, of_a_commit)
 	cr_expect_not(oid_equal(&patch_find(&later, "d")->parent, &scene.component->base));
 }
 
+/* The base has these files on disk and not on record: what plain git says is laid over what they are. */
+Test(patch, of_a_commit_of_unrecorded_files)
+{
+	static const struct {
+		const char *base, *script, *wanted;
+	} rows[] = {
+		{ "echo -n 1 >x; chown 3:4 x; chmod 640 x; " OLD "x", "echo -n 2 >x; chmod +x x", "f x 100750 3:4 @1600000000 '2'\n" },
+		{ "echo -n 1 >x; chown 3:4 x; chmod 4644 x; " OLD "x", "echo -n 1 >x; chmod +x x", "f x 104755 3:4 @1000 '1'\n" },
+		/* A file that is made without x does not say that it shall be gone. */
+		{ "echo -n 1 >x; chown 3:4 x; chmod 4711 x; " OLD "x", "echo -n 2 >x", "f x 104711 3:4 @1600000000 '2'\n" },
+		{ "echo -n 1 >x; chown 3:4 x; chmod 4711 x; " OLD "x", "ln -s y x", "l x 120777 3:4 @1600000000 -> y\n" },
+		{ "ln -s y x; chown -h 3:4 x", "echo -n 2 >x; chmod +x x", "f x 100755 3:4 @1600000000 '2'\n" },
+		{ "echo -n 1 >x; chown 3:4 x; " OLD "x", "echo -n 2 >x; mkdir -p .veneer/meta; echo 'mode 0600' >.veneer/meta/x",
+			"f x 100600 3:4 @1000 '2'\n" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		scene_auto scene = scene_make(rows[i].base);
+		struct oid commit = scene_commit(&scene, "refs/veneer/app/base", rows[i].script);
+		struct oid patch = scene_adopt(&scene, &commit, "a");
+
+		expect_view(&scene, &patch, rows[i].wanted);
+	}
+}
+
+/* The same as what is there, which the base could not tell. */
+Test(patch, of_a_commit_of_nothing)
+{
+	scene_auto scene = scene_make("echo -n 1 >x");
+	struct patch_spec spec = { .message = "x" };
+	struct oid commit = scene_commit(&scene, "refs/veneer/app/base", "echo -n 1 >x"), patch;
+
+	must_fail(-ENODATA, "nothing differs", scene_adopt_spec(&scene, &commit, &spec, &patch, &err));
+}
+
 /* An edit of a patch's own checkout builds on it; the object that its metadata names is not claimed any more. */
 Test(patch, of_a_commit_on_a_patch)
 {
@@ -341,6 +403,57 @@ Test(patch, of_a_commit_on_a_patch)
 
 	cr_expect(oid_equal(&patch_find(&list, "b")->parent, &a));
 	expect_view(&scene, &patch, "f x 100700 0:0 @1600000000 'third'\n");
+}
+
+/* Made in a worktree of what is applied: what the applied patches changed is not part of it, nor may it be touched. */
+Test(patch, of_a_commit_on_a_composition)
+{
+	static const struct {
+		const char *script, *wanted; /* NULL: refused */
+		const char *path;
+	} rows[] = {
+		{ "echo -n 3 >z", "f z 100600 0:0 @1600000000 '3'\n", NULL },
+		{ "echo -n 3 >new; git add -A; git commit -qm first; echo -n 4 >d/more", "t d\nf d/more 100644 0:0 @1600000000 '4'\nf new 100644 0:0 @1600000000 '3'\n", NULL },
+		{ "echo -n 3 >z; echo -n 3 >x", NULL, "'x'" },
+		{ "rm made/a", NULL, "'made/a'" },
+		{ "echo -n 3 >made/b", NULL, "'made/b'" },
+		{ "rm -r d; echo -n 3 >d", NULL, "'d'" },
+		{ "rm y; mkdir y; echo -n 3 >y/b", NULL, "'y'" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		scene_auto scene = scene_make("umask 022; echo -n 1 >x; echo -n 1 >y; echo -n 1 >z; chmod 600 z; mkdir d; echo -n 1 >d/f");
+		struct patch_spec spec = { .message = "x", .label = "c" };
+		char hex[OID_HEX_LENGTH + 1];
+		struct oid commit, patch;
+
+		scene_patch(&scene, "a", "echo -n 2 >x; mkdir made; echo -n 2 >made/a");
+		scene_patch(&scene, "b", "echo -n 2 >y; chmod 700 d; echo -n 2 >d/f");
+		commit = scene_compose(&scene, "a b");
+		oid_to_hex(&commit, hex);
+		commit = scene_commit(&scene, hex, rows[i].script);
+		if (rows[i].path) {
+			must_fail(-EEXIST, rows[i].path, scene_adopt_spec(&scene, &commit, &spec, &patch, &err));
+			must_fail(-EEXIST, "worktree", scene_adopt_spec(&scene, &commit, &spec, &patch, &err));
+			continue;
+		}
+		patch = scene_adopt(&scene, &commit, "c");
+		expect_view(&scene, &patch, rows[i].wanted);
+		scene_compose(&scene, "a b c");
+	}
+}
+
+/* Nothing but what stands on it. */
+Test(patch, of_a_composition)
+{
+	scene_auto scene = scene_make("echo -n 1 >x; echo -n 1 >y");
+	struct patch_spec spec = { .message = "x" };
+	struct oid commit, patch;
+
+	scene_patch(&scene, "a", "echo -n 2 >x");
+	scene_patch(&scene, "b", "echo -n 2 >y");
+	commit = scene_compose(&scene, "a b");
+	must_fail(-ENODATA, "composition", scene_adopt_spec(&scene, &commit, &spec, &patch, &err));
 }
 
 Test(patch, of_a_merge)
@@ -377,6 +490,38 @@ Test(patch, of_a_bad_commit)
 	cr_expect_eq(list.count, 1);
 }
 
+/* A message of someone else's may be as long as git allows, and costs no time. */
+Test(patch, hostile_messages, .timeout = 20)
+{
+	static const struct {
+		const char *message, *word; /* NULL: good */
+	} rows[] = {
+		{ "seq 512 | sed 's/^/Fixes: CVE-/'", NULL },
+		{ "seq 513 | sed 's/^/Fixes: CVE-/'", "'Fixes:'" },
+		{ "seq 500 | sed 's/^/Restart: x /'", "'Restart:'" },
+		{ "seq 59000 | sed 's/^/Fixes: CVE-/'", "65536" },
+		{ "yes | head -c 70000", "65536" },
+	};
+	scene_auto scene = scene_make("echo 1 >x");
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		cleanup_patch_list struct patch_list list = PATCH_LIST_INIT;
+		char script[1024];
+
+		snprintf(script, sizeof script,
+			"export GIT_CONFIG_GLOBAL=/dev/null GIT_DIR=$PWD/store/git; { echo x; echo; %s; } >message; "
+			"git update-ref refs/veneer/app/patches/a $(git -c user.name=M -c user.email=m@x "
+			"commit-tree -p refs/veneer/app/base -F message refs/veneer/app/base^{tree})",
+			rows[i].message);
+		bench_run(&scene.bench, script);
+		if (rows[i].word)
+			must_fail(-EBADMSG, rows[i].word,
+				patch_list_load(scene.bench.store, scene.component, &list, &err));
+		else
+			must_pass(patch_list_load(scene.bench.store, scene.component, &list, &err));
+	}
+}
+
 /* A ref under patches/ that is none of ours is named, not crashed on. */
 Test(patch, bad_refs)
 {
@@ -391,4 +536,9 @@ Test(patch, bad_refs)
 		"git -C store/git update-ref -d refs/veneer/app/patches/odd; "
 		"git -C store/git update-ref refs/veneer/app/patches/a/b refs/veneer/app/base");
 	must_fail(-EINVAL, "a/b", patch_list_load(scene.bench.store, scene.component, &list, &err));
+	bench_run(&scene.bench,
+		"export GIT_CONFIG_GLOBAL=/dev/null GIT_DIR=$PWD/store/git; git update-ref -d refs/veneer/app/patches/a/b; "
+		"git update-ref refs/veneer/app/patches/alien $(git -c user.name=M -c user.email=m@x commit-tree -m x "
+		"-m 'Component: other' -p refs/veneer/app/base $(git mktree </dev/null))");
+	must_fail(-EBADMSG, "component 'other'", patch_list_load(scene.bench.store, scene.component, &list, &err));
 }

@@ -96,6 +96,32 @@ Test(repo, abort_forgets)
 	must_pass(repo_batch_commit(repo, &err)); /* empty */
 }
 
+/* libgit2 goes on knowing what was read of a batch that was aborted. It is not on disk for that. */
+Test(repo, aborted_objects_are_written_again)
+{
+	struct commit_spec spec = { .message = "x", .time = 1 };
+	struct oid first, second;
+
+	for (int round = 0; round < 2; round++) {
+		cleanup_commit struct commit commit = { 0 };
+		cleanup_tree struct tree *tree = NULL;
+
+		must_pass(repo_batch_begin(repo, &err));
+		spec.tree = EDIT(NULL, { F, "a", "1" });
+		must_pass(repo_commit_write(repo, &spec, round ? &second : &first, &err));
+		if (round == 0) {
+			must_pass(repo_commit_read(repo, &first, &commit, &err));
+			must_pass(repo_tree_read(repo, &commit.tree, &tree, &err));
+			repo_batch_abort(repo);
+		} else {
+			must_pass(repo_batch_commit(repo, &err));
+		}
+	}
+	assert_oid(second, first);
+	free(shell("git ls-tree -r %s", hex_of(&second)));
+	fsck();
+}
+
 Test(repo, a_batch_becomes_one_pack_and_another_handle_finds_it)
 {
 	cleanup_repo struct repo *other = NULL;

@@ -143,6 +143,37 @@ Test(source_deb, agrees_with_dpkg)
 	expect_changes(&bench, &by_us, strbuf_text(&wanted));
 }
 
+/* Of a path that is diverted every package's file goes elsewhere, but for the one that diverts it. */
+Test(source_deb, diversions_agree_with_dpkg)
+{
+	bench_auto bench = bench_make();
+	cleanup_changeset struct changeset by_us = CHANGESET_INIT, by_dpkg = CHANGESET_INIT;
+	cleanup_strbuf struct strbuf wanted = STRBUF_INIT, left_out = STRBUF_INIT;
+	cleanup_close int old = -EBADF, new = -EBADF;
+
+	script(&bench,
+		"image image; cp /etc/passwd /etc/group image/etc; mkdir -p pkg/p/usr/lib/x/sub; cd pkg/p/usr/lib/x;"
+		"for f in other own local plain linked outside sub/deep; do echo $f > $f; done; ln linked hard; ln -s plain link;"
+		"ln -s plain links; cd ../../../../..; make_deb p;"
+		"d() { printf '/usr/lib/x/%s\\n%s\\n%s\\n' \"$@\" >> image/var/lib/dpkg/diversions; };"
+		"d other /usr/lib/x/other.distrib q; d own /usr/lib/x/own.distrib p; d local /usr/lib/x/sub/local :;"
+		"d linked /usr/lib/x/linked.distrib q; d link /usr/lib/x/link.distrib q; d outside /usr/share/outside q;"
+		"d hard /usr/lib/x/hard.distrib q; mkdir image/usr/lib/x/sub; cp -a image image2;"
+		"dpkg --root=$PWD/image2 --force-all --unpack p.deb > log 2>&1 || { cat log; exit 1; };"
+		"test -f image2/usr/share/outside; test -f image2/usr/lib/x/other.distrib");
+	old = bench_open(&bench, "image/usr/lib/x");
+	new = bench_open(&bench, "image2/usr/lib/x");
+	must_pass(source_directory(bench.store, old, new, &by_dpkg, &err));
+	must_pass(read_package(&bench, "image", "/usr/lib/x", "p.deb", &by_us, &left_out, &err));
+	for (size_t i = 0; i < by_dpkg.count; i++)
+		by_dpkg.changes[i].ignore_mtime = by_dpkg.changes[i].kind == CHANGE_DIRECTORY;
+	for (size_t i = 0; i < by_us.count; i++)
+		by_us.changes[i].ignore_mtime = by_us.changes[i].kind == CHANGE_DIRECTORY;
+	describe(&bench, &by_dpkg, &wanted);
+	expect_changes(&bench, &by_us, strbuf_text(&wanted));
+	cr_assert_str_eq(strbuf_text(&left_out), "/usr/share/outside\n");
+}
+
 Test(source_deb, what_is_the_same_to_the_letter_is_no_change)
 {
 	bench_auto bench = bench_make();
@@ -162,6 +193,33 @@ Test(source_deb, what_is_the_same_to_the_letter_is_no_change)
 		"f readme 0644 0:0 'doc\n' @1600000000\n"
 		"f tool 4755 0:0 'tool\n' @1600000000\n"
 		"f tool2 4755 0:0 'tool\n' @1600000000\n");
+}
+
+/* A path may come by more than once, in one package or in several, and the last copy is the one that stands. */
+Test(source_deb, the_last_copy_stands)
+{
+	static const char *const same[] = {
+		"echo same > x; chmod 644 x", "echo same > y; chmod 644 y; ln y x", "ln -s same x", "mkfifo x",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+		for (int packages = 1; packages <= 2; packages++) {
+			bench_auto bench = bench_make();
+			cleanup_changeset struct changeset set = CHANGESET_INIT;
+			char text[2048];
+
+			snprintf(text, sizeof text,
+				"image image; mkdir -p old/lib/x new/lib/x; (cd old/lib/x; %s; touch -h -d @5 *); "
+				"(cd new/lib/x; echo other > x; echo more > z; touch -d @6 x z); cp -a old/lib/x/* image/usr/lib/x; "
+				"tar cf data.tar -C new ./lib/x/x ./lib/x/z; %s tar rf data.tar -C old ./lib/x; raw_deb p",
+				same[i], packages == 2 ? "raw_deb first; rm data.tar;" : "");
+			script(&bench, text);
+			if (packages == 2)
+				must_pass(read_package(&bench, "image", "/usr/lib/x", "first.deb", &set, NULL, &err));
+			must_pass(read_package(&bench, "image", "/usr/lib/x", "p.deb", &set, NULL, &err));
+			expect_changes(&bench, &set, "f z 0644 0:0 'more\n' @6\n");
+		}
+	}
 }
 
 Test(source_deb, capabilities_of_the_base_stay)

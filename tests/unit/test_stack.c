@@ -161,6 +161,37 @@ Test(stack, chain_over_a_grown_base)
 	expect_view(&scene, &composed, "f x 100644 0:0 @1600000000 'b'\nf y 100644 0:0 @2000 'c'\n");
 }
 
+/* ---- a directory that goes takes along what the base learns of it later ---- */
+
+Test(stack, removed_directory_over_a_grown_base)
+{
+	static const struct {
+		const char *script, *wanted;
+	} rows[] = {
+		{ "rm -r d", "- d\nf x 100644 0:0 @2000 'b'\n" },
+		{ "rm -r d; mkfifo d; " NEW "d", "s d 10644 0:0 @2000\nf x 100644 0:0 @2000 'b'\n" },
+		{ "rm -r d; echo -n f >d; " NEW "d", "f d 100644 0:0 @2000 'f'\nf x 100644 0:0 @2000 'b'\n" },
+		{ "rm -r d/e", "t d\n- d/e\nf x 100644 0:0 @2000 'b'\n" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		scene_auto scene = scene_make("umask 022; echo -n 1 >x; mkdir -p d/e; echo -n 1 >d/old; echo -n 1 >d/e/old");
+		struct oid grown, first, second;
+
+		scene_patch(&scene, "a", rows[i].script);
+		scene_patch(&scene, "b", "echo -n b >x; " NEW "x");
+		bench_run(&scene.bench, "cd base; echo -n 1 >d/e/late; mkdir -p d/e/sub/dir; echo -n 1 >d/e/sub/late; mkfifo d/e/fifo");
+		first = scene_compose(&scene, "a b");
+		scene_patch(&scene, "grow", "rm -r d/e/late d/e/sub d/e/fifo");
+		grown = scene_compose(&scene, "a b");
+		cr_expect_not(oid_equal(&first, &grown));
+		second = scene_compose(&scene, "a b");
+		cr_expect(oid_equal(&second, &grown));
+		expect_view(&scene, &grown, rows[i].wanted);
+		bench_run(&scene.bench, "git -C store/git fsck --strict --no-dangling 2>&1");
+	}
+}
+
 /* ---- superseding ---- */
 
 Test(stack, superseding)
@@ -187,6 +218,42 @@ Test(stack, superseding)
 	must_pass(repo_batch_begin(scene.bench.store->repo, &err));
 	must_pass(stack_compose(scene.bench.store, scene.component, &list, &stack, &both, &err));
 	expect_view(&scene, &both, "f x 100644 0:0 @2000 'd'\nf y 100644 0:0 @2000 'd'\n");
+}
+
+/* Each names the one before it alone, as patches do that come one after the other; also in a circle. */
+Test(stack, superseding_through_others)
+{
+	scene_auto scene = scene_make("echo 1 >x");
+	const char *supersedes[] = { "s1", NULL };
+	struct patch_spec spec = { .message = "better", .label = "s2", .supersedes = supersedes };
+	struct stack stack = { .known = true };
+	struct oid commit, both;
+	bool changed;
+
+	scene_patch(&scene, "s1", "echo 1 >>x");
+	must_pass(scene_patch_spec(&scene, "echo 2 >>x", &spec, &commit, &err));
+	spec.label = "s3";
+	supersedes[0] = "s2";
+	must_pass(scene_patch_spec(&scene, "echo 3 >>x", &spec, &commit, &err));
+	cleanup_patch_list struct patch_list list = list_of(&scene);
+
+	must_pass(stack_add(&list, &stack, "s1", &changed, &err));
+	must_pass(stack_add(&list, &stack, "s3", &changed, &err));
+	cr_assert_eq(stack.count, 1);
+	cr_expect(oid_equal(&stack.patches[0], &commit));
+	must_fail(-EBUSY, "'s3' supersedes 's1'", stack_add(&list, &stack, "s1", &changed, &err));
+	stack.count = 2;
+	stack.patches[0] = patch_find(&list, "s1")->commit;
+	stack.patches[1] = commit;
+	must_pass(repo_batch_begin(scene.bench.store->repo, &err));
+	must_pass(stack_compose(scene.bench.store, scene.component, &list, &stack, &both, &err));
+	free(list.patches[0].supersedes[0]);
+	list.patches[0].supersedes = realloc(list.patches[0].supersedes, 2 * sizeof(char *));
+	list.patches[0].supersedes[0] = strdup("s3");
+	list.patches[0].supersedes[1] = NULL;
+	stack.count = 0;
+	must_pass(stack_add(&list, &stack, "s1", &changed, &err));
+	must_fail(-EBUSY, "'s1' supersedes 's3'", stack_add(&list, &stack, "s3", &changed, &err));
 }
 
 /* ---- conflicts ---- */
@@ -272,6 +339,117 @@ Test(stack, reading_back)
 	oid_to_hex(&abc, hex);
 	snprintf(wanted, sizeof wanted, "1.0 (commit %.7s)", hex);
 	expect_stack(&scene, &abc, wanted);
+}
+
+/* COMMIT written again by plain git with what SCRIPT adds to its tree, all else the same. */
+static struct oid amended(struct scene *scene, const struct oid *commit, const char *script)
+{
+	char hex[OID_HEX_LENGTH + 1], text[2048];
+	struct oid changed;
+
+	oid_to_hex(commit, hex);
+	snprintf(text, sizeof text,
+		"%s; git add -A; GIT_AUTHOR_NAME=veneer GIT_AUTHOR_EMAIL=veneer@localhost "
+		"GIT_COMMITTER_NAME=veneer GIT_COMMITTER_EMAIL=veneer@localhost GIT_AUTHOR_DATE=\"$(git log -1 --format=%%ad --date=raw)\" "
+		"GIT_COMMITTER_DATE=\"$(git log -1 --format=%%cd --date=raw)\" git commit -q --allow-empty --amend --reset-author -C HEAD",
+		script);
+	changed = scene_commit(scene, hex, text);
+	return changed;
+}
+
+static void expect_unknown(struct scene *scene, const struct oid *commit)
+{
+	char wanted[64], hex[OID_HEX_LENGTH + 1];
+
+	oid_to_hex(commit, hex);
+	snprintf(wanted, sizeof wanted, "1.0 (commit %.7s)", hex);
+	expect_stack(scene, commit, wanted);
+}
+
+/* A message says what anybody wants. What is a composition is found by composing, a base by where it stands. */
+Test(stack, pretenders_are_not_known)
+{
+	scene_auto scene = three_patches();
+	struct oid ab = scene_compose(&scene, "a b"), same = amended(&scene, &ab, ":");
+	struct oid backdoor = amended(&scene, &ab, "echo x >backdoor"), base, over, patch;
+	char hex[OID_HEX_LENGTH + 1], script[512];
+
+	cr_assert(oid_equal(&same, &ab), "or the test shows nothing");
+	expect_stack(&scene, &ab, "1.0 (a, b)");
+	expect_unknown(&scene, &backdoor);
+	base = amended(&scene, &scene.component->base, "echo x >backdoor");
+	expect_unknown(&scene, &base);
+	/* Neither is what stands on such a base. */
+	oid_to_hex(&base, hex);
+	snprintf(script, sizeof script,
+		"export GIT_CONFIG_GLOBAL=/dev/null GIT_DIR=$PWD/store/git; git update-ref refs/heads/over "
+		"$(git log -1 --format=%%B refs/veneer/app/patches/a | git -c user.name=M -c user.email=m@x commit-tree "
+		"-p %s %s^{tree}); git update-ref refs/veneer/app/patches/over refs/heads/over", hex, hex);
+	bench_run(&scene.bench, script);
+	must_pass(repo_resolve(scene.bench.store->repo, "refs/heads/over", &patch, &err));
+	expect_unknown(&scene, &patch);
+	bench_run(&scene.bench, "git -C store/git update-ref -d refs/veneer/app/patches/over");
+	{
+		cleanup_patch_list struct patch_list list = list_of(&scene);
+		struct component forged = *scene.component;
+		struct stack stack = { .known = true, .count = 1, .patches = { patch_find(&list, "a")->commit } };
+		cleanup_commit struct commit facts = { 0 };
+
+		must_pass(repo_commit_read(scene.bench.store->repo, &base, &facts, &err));
+		forged.base = base;
+		forged.base_tree = facts.tree;
+		must_pass(repo_batch_begin(scene.bench.store->repo, &err));
+		must_pass(stack_compose(scene.bench.store, &forged, &list, &stack, &over, &err));
+		must_pass(repo_batch_commit(scene.bench.store->repo, &err));
+	}
+	expect_unknown(&scene, &over);
+}
+
+/* A base that has grown since is the component's own as well, and so is a composition over it. */
+Test(stack, older_bases_are_known)
+{
+	scene_auto scene = scene_make("echo 1 >x; echo 1 >y; echo 1 >z");
+	struct oid first = scene.component->base, composed, again;
+
+	scene_patch(&scene, "a", "echo a >x");
+	scene_patch(&scene, "b", "echo b >y");
+	composed = scene_compose(&scene, "a b");
+	scene_patch(&scene, "c", "echo c >z");
+	again = scene_compose(&scene, "a b");
+	cr_assert_not(oid_equal(&again, &composed));
+	expect_stack(&scene, &first, "1.0");
+	expect_stack(&scene, &composed, "1.0 (a, b)");
+}
+
+/* Reading composes in passing: no batch is left open, an open one keeps what it holds and gets nothing. */
+Test(stack, reading_leaves_nothing)
+{
+	scene_auto scene = three_patches();
+	struct oid ab = scene_compose(&scene, "a b"), never_composed, mine;
+	char hex[OID_HEX_LENGTH + 1], script[1024];
+	struct repo *repo;
+
+	oid_to_hex(&ab, hex);
+	snprintf(script, sizeof script,
+		"export GIT_CONFIG_GLOBAL=/dev/null GIT_DIR=$PWD/store/git; p=refs/veneer/app; git update-ref refs/heads/never "
+		"$(git log -1 --format=%%B %s | git -c user.name=M -c user.email=m@x commit-tree "
+		"-p $p/base -p $p/patches/c -p $p/patches/b %s^{tree}); find store/git/objects -type f | sort >before",
+		hex, hex);
+	bench_run(&scene.bench, script);
+	store_free(scene.bench.store);
+	must_pass(store_open(path_in(scene.bench.dir, "store"), &scene.bench.store, &err));
+	repo = scene.bench.store->repo;
+	must_pass(repo_resolve(repo, "refs/heads/never", &never_composed, &err));
+	expect_unknown(&scene, &never_composed);
+	expect_stack(&scene, &ab, "1.0 (a, b)");
+	must_pass(repo_batch_begin(repo, &err));
+	must_pass(repo_blob_write(repo, "mine", 4, &mine, &err));
+	expect_unknown(&scene, &never_composed);
+	must_pass(repo_batch_commit(repo, &err));
+	bench_run(&scene.bench,
+		"find store/git/objects -type f | sort >after; test $(comm -13 before after | wc -l) = 1; "
+		"test -z \"$(comm -23 before after)\"");
+	must_pass(repo_blob_size(repo, &mine, &(uint64_t){ 0 }, &err));
 }
 
 Test(stack, unknown_is_not_edited)

@@ -260,6 +260,24 @@ Test(view, commit_without_base)
 	must_fail(-EBADMSG, "no base", view_load(scene.bench.store, &commit, &view, &err));
 }
 
+/* What another component's base is the ground of is not ours to serve. */
+Test(view, of_another_component)
+{
+	scene_auto scene = scene_make("echo 1 >x");
+	struct component_spec spec = { .name = "other" };
+	struct oid own = scene_patch(&scene, "a", "echo 2 >x"), foreign;
+	cleanup_view struct view *view = NULL;
+
+	bench_run(&scene.bench, "mkdir elsewhere; echo 1 >elsewhere/y");
+	spec.directory = path_in(scene.bench.dir, "elsewhere");
+	must_pass(component_add(scene.bench.store, &spec, NULL, NULL, &err));
+	must_pass(repo_ref_read(scene.bench.store->repo, "refs/veneer/other/base", &foreign, &err));
+	must_fail(-EINVAL, "component 'other'", view_load_of(scene.bench.store, "app", &foreign, &view, &err));
+	foreign = scene_commit(&scene, "refs/veneer/other/base", "echo 2 >y");
+	must_fail(-EINVAL, "component 'other'", view_load_of(scene.bench.store, "app", &foreign, &view, &err));
+	must_pass(view_load_of(scene.bench.store, "app", &own, &view, &err));
+}
+
 /* ---- the base on disk ---- */
 
 static struct view *load(struct scene *scene, const struct oid *commit)
