@@ -131,7 +131,7 @@ static int show_plan(const struct context *ctx, const struct target *target,
 	cleanup_view_changes struct view_changes changes = VIEW_CHANGES_INIT;
 	cleanup_processes struct processes processes = PROCESSES_INIT;
 	const bool changed = !oid_equal(from, to);
-	int r = transition_add_state(target, row, from, to, err);
+	int r = transition_add_state(target, transition, row, from, err);
 
 	if (r == 0 && changed)
 		r = find_changes(target, to, &changes, err);

@@ -209,10 +209,11 @@ static int resolve_switch(const struct target *target, const struct transition_r
 	transition->action = "switched";
 	transition->unchanged = "active already";
 	strbuf_addf(&transition->what, "switched to %s", rev);
-	/* What is a stack stays one: over the base as it is now. A commit that cannot be read is refused later. */
-	if (r == 0 && stack_read(target->store, target->component, &target->patches, &transition->commit,
-			      &transition->stack, NULL) == 0)
-		transition->composed = transition->stack.known;
+	if (r == 0)
+		r = stack_read(target->store, target->component, &target->patches, &transition->commit,
+			&transition->stack, err);
+	/* What is a stack stays one: over the base as it is now. */
+	transition->composed = r == 0 && transition->stack.known;
 	return r < 0 ? error_prefix(err, r, "switch to '%s'", rev) : 0;
 }
 
@@ -286,31 +287,31 @@ static void add_demands(const struct target *target, struct json_object *row, co
 	add_flag(row, "reboot", reboot);
 }
 
-int transition_add_state(const struct target *target, struct json_object *row, const struct oid *from,
-	const struct oid *to, struct error *err)
+int transition_add_state(const struct target *target, const struct transition *transition,
+	struct json_object *row, const struct oid *from, struct error *err)
 {
+	const struct oid *to = &transition->commit;
 	cleanup_free char *version = NULL;
-	struct stack old, new;
-	int r = stack_read(target->store, target->component, &target->patches, to, &new, err);
+	struct stack old = { .known = false };
 
-	if (r < 0)
-		return r;
-	/* A state that cannot be read is left: it asks for nothing. */
-	if (stack_read(target->store, target->component, &target->patches, from, &old, NULL) < 0)
+	/* What was served is most often what was active. One that cannot be read is left: it asks for nothing. */
+	if (oid_equal(from, &target->active_before))
+		old = target->stack;
+	else if (stack_read(target->store, target->component, &target->patches, from, &old, NULL) < 0)
 		old = (struct stack){ .known = false };
-	version = stack_version_label(target->component, &target->patches, &new, to);
+	version = stack_version_label(target->component, &target->patches, &transition->stack, to);
 	if (!version)
 		return error_errno(err, ENOMEM, "component '%s'", target->component->name);
 	json_object_object_add(row, "name", json_object_new_string(target->component->name));
 	json_object_object_add(row, "version_label", json_object_new_string(version));
 	add_oid(row, "from", from);
 	add_oid(row, "to", to);
-	add_demands(target, row, &old, &new);
+	add_demands(target, row, &old, &transition->stack);
 	return 0;
 }
 
-static struct json_object *report(const struct target *target, const struct activation_result *result,
-	struct error *err)
+static struct json_object *report(const struct target *target, const struct transition *transition,
+	const struct activation_result *result, struct error *err)
 {
 	struct json_object *row = json_object_new_object();
 
@@ -318,7 +319,7 @@ static struct json_object *report(const struct target *target, const struct acti
 		error_errno(err, ENOMEM, "component '%s'", target->component->name);
 		return NULL;
 	}
-	if (transition_add_state(target, row, &result->from, &result->to, err) < 0) {
+	if (transition_add_state(target, transition, row, &result->from, err) < 0) {
 		json_object_put(row);
 		return NULL;
 	}
@@ -337,14 +338,11 @@ int transition_perform(struct target *target, const struct transition *transitio
 	struct activation activation = { .action = transition->action, .reason = "", .actor = actor };
 	struct activation_result result = { 0 };
 	cleanup_free char *labels = NULL;
-	struct stack stack;
 	int r = repo_batch_commit(target->store->repo, err);
 
-	if (r == 0)
-		r = stack_read(target->store, target->component, &target->patches, &transition->commit, &stack, err);
 	if (r < 0)
 		return r;
-	labels = target_labels(target, &stack, " ");
+	labels = target_labels(target, &transition->stack, " ");
 	if (!labels)
 		return error_errno(err, ENOMEM, "component '%s'", target->component->name);
 	activation.labels = labels;
@@ -352,7 +350,7 @@ int transition_perform(struct target *target, const struct transition *transitio
 	if (r < 0)
 		return r;
 	*ret_text = strdup(result.changed ? strbuf_text(&transition->what) : transition->unchanged);
-	*ret_row = *ret_text ? report(target, &result, err) : NULL;
+	*ret_row = *ret_text ? report(target, transition, &result, err) : NULL;
 	if (*ret_row)
 		return 0;
 	if (!*ret_text)

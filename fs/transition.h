@@ -35,8 +35,8 @@ struct transition {
 	struct strbuf what;    /* for people: "applied a" */
 	const char *unchanged; /* for people, where nothing had to be done: "already applied" */
 	struct oid commit;
-	bool composed;	       /* STACK is what it was composed of */
-	struct stack stack;
+	bool composed;	       /* COMMIT is to be composed of STACK */
+	struct stack stack;    /* what COMMIT is a stack of */
 };
 #define TRANSITION_INIT { .what = STRBUF_INIT }
 void transition_release(struct transition *transition);
@@ -56,7 +56,7 @@ int transition_perform(struct target *target, const struct transition *transitio
 	char **ret_text, struct error *err);
 
 /* The parts of a row that a plan has as well: name, version_label, from, to, restart, reboot. */
-int transition_add_state(const struct target *target, struct json_object *row, const struct oid *from,
-	const struct oid *to, struct error *err);
+int transition_add_state(const struct target *target, const struct transition *transition,
+	struct json_object *row, const struct oid *from, struct error *err);
 
 #endif

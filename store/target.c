@@ -31,8 +31,9 @@ int target_load(struct target *target, const char *name, struct error *err)
 		r = patch_list_load(target->store, target->component, &target->patches, err);
 	if (r < 0)
 		return r;
-	r = stack_read(target->store, target->component, &target->patches, &target->component->active,
-		&target->stack, &target->problem);
+	target->active_before = target->component->active;
+	r = stack_read(target->store, target->component, &target->patches, &target->active_before, &target->stack,
+		&target->problem);
 	if (r == -ENOMEM)
 		return error_errno(err, ENOMEM, "component '%s'", name);
 	if (r < 0)

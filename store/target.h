@@ -18,7 +18,8 @@ struct target {
 	int lock_fd; /* -EBADF: not locked, or by somebody else */
 	struct component *component;
 	struct patch_list patches;
-	struct stack stack; /* of component->active; not known where that cannot be read */
+	struct oid active_before; /* component->active, as it was loaded */
+	struct stack stack; /* of it; not known where that cannot be read */
 	struct error problem; /* why it cannot be read; "": it can */
 };
 #define TARGET_INIT { .store = NULL, .lock_fd = -EBADF, .component = NULL, .patches = PATCH_LIST_INIT, \
