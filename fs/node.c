@@ -41,6 +41,7 @@ struct node_table {
 	uint32_t bucket_count;
 	uint64_t *pages;     /* for each page of slots, which of its 64 are in use */
 	uint32_t page_hint;  /* no page below it has a free slot */
+	uint32_t page_end;   /* no slot of this page or of a later one was ever in use */
 	size_t used;
 	uint64_t sequence; /* high part of the last id given */
 	node_reap_fn reap;
@@ -113,6 +114,7 @@ struct node_table *node_table_new(const struct node_key *root)
 	node->next = 0;
 	table->buckets[bucket_of(table, root)] = 1;
 	table->pages[0] = 3; /* slot 0 is no slot */
+	table->page_end = 1;
 	table->used = 1;
 	return table;
 }
@@ -189,6 +191,8 @@ static uint32_t slot_take(struct node_table *table)
 	table->page_hint = page;
 	if (page == PAGE_MAX)
 		return 0;
+	if (page >= table->page_end)
+		table->page_end = page + 1;
 	slot = page * SLOTS_PER_PAGE + (uint32_t)__builtin_ctzll(~table->pages[page]);
 	table->pages[page] |= 1ull << slot % SLOTS_PER_PAGE;
 	table->used++;
@@ -430,15 +434,13 @@ uint64_t node_find(struct node_table *table, const struct node_key *key)
 	return node ? node->id : 0;
 }
 
-int node_path(struct node_table *table, uint64_t id, struct strbuf *sb)
+/* The chain of names that leads to NODE, appended to SB. */
+static int path_add(const struct node_table *table, const struct node *node, struct strbuf *sb)
 {
-	SCOPED_LOCK(&table->lock);
-	const struct node *node = node_by_id(table, id), *at;
+	const struct node *at;
 	size_t length = 0, start = sb->len;
 	char *end;
 
-	if (!node)
-		return -ESTALE;
 	for (at = node; at->id != NODE_ROOT; at = &table->slots[at->parent])
 		length += strlen(arena_at(table->names, at->name)) + 1;
 	if (!length)
@@ -459,6 +461,45 @@ int node_path(struct node_table *table, uint64_t id, struct strbuf *sb)
 			*--end = '/';
 	}
 	return 0;
+}
+
+int node_path(struct node_table *table, uint64_t id, struct strbuf *sb)
+{
+	SCOPED_LOCK(&table->lock);
+	const struct node *node = node_by_id(table, id);
+
+	return node ? path_add(table, node, sb) : -ESTALE;
+}
+
+/* The first slot in use at or behind SLOT; 0: there is none. */
+static uint32_t slot_next(const struct node_table *table, uint32_t slot)
+{
+	for (uint32_t page = slot / SLOTS_PER_PAGE; page < table->page_end; page++) {
+		uint64_t used = table->pages[page];
+
+		if (page == slot / SLOTS_PER_PAGE)
+			used &= UINT64_MAX << slot % SLOTS_PER_PAGE;
+		if (used)
+			return page * SLOTS_PER_PAGE + (uint32_t)__builtin_ctzll(used);
+	}
+	return 0;
+}
+
+int node_walk(struct node_table *table, uint32_t *slot, struct node_met *ret, struct strbuf *path)
+{
+	SCOPED_LOCK(&table->lock);
+	/* The first two are no slot and the root. */
+	uint32_t next = slot_next(table, *slot < 2 ? 2 : *slot);
+	const struct node *node = &table->slots[next];
+
+	if (!next)
+		return 0;
+	*slot = next + 1;
+	*ret = (struct node_met){ .id = node->id, .parent = table->slots[node->parent].id,
+		.type = (mode_t)node->type << 12, .patched = node->content != 0,
+		.pinned = node->flags & NODE_PINNED };
+	strbuf_reset(path);
+	return path_add(table, node, path) < 0 ? -ENOMEM : 1;
 }
 
 int node_move(struct node_table *table, const struct node_key *key, uint64_t parent_id, const char *name)

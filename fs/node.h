@@ -78,6 +78,19 @@ uint64_t node_find(struct node_table *table, const struct node_key *key);
 /* The component-relative path, "" for the root, appended to SB. -ESTALE; -ENOMEM. */
 int node_path(struct node_table *table, uint64_t id, struct strbuf *sb);
 
+/* A node as a walk of the table meets it. */
+struct node_met {
+	uint64_t id, parent;
+	mode_t type;  /* S_IFMT part */
+	bool patched; /* its content is a patch's */
+	bool pinned;
+};
+/*
+ * One node after the other, but for the root: *SLOT, 0 at first, moves on; *RET is the node, PATH (overwritten) its path. 1; 0: that
+ * was all; -ENOMEM. What comes or goes in the meantime is met or not.
+ */
+int node_walk(struct node_table *table, uint32_t *slot, struct node_met *ret, struct strbuf *path);
+
 /* The node of KEY is now called NAME in PARENT (rename through the mount). */
 int node_move(struct node_table *table, const struct node_key *key, uint64_t parent, const char *name);
 /* Is NAME in PARENT the path that the node is known by? */

@@ -262,16 +262,15 @@ void session_backing_close(struct session *session, int32_t backing)
 
 /* ---- notices ---- */
 
-void session_notify_entry(struct session *session, uint64_t parent, const char *name)
+int session_notify_entry(struct session *session, uint64_t parent, const char *name)
 {
 	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
-	/* -ENOENT: the kernel holds no such name, and has nothing to forget. */
-	fuse_lowlevel_notify_inval_entry(session->fuse, parent, name, strlen(name));
+	return fuse_lowlevel_notify_inval_entry(session->fuse, parent, name, strlen(name));
 }
 
-void session_notify_inode(struct session *session, uint64_t id)
+int session_notify_inode(struct session *session, uint64_t id)
 {
 	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
 	readdir_cache_drop(session->listings, id);
-	fuse_lowlevel_notify_inval_inode(session->fuse, id, 0, 0);
+	return fuse_lowlevel_notify_inval_inode(session->fuse, id, 0, 0);
 }

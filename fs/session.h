@@ -115,11 +115,14 @@ struct abi_backing_map;
 int session_backing_open(struct session *session, const struct abi_backing_map *map);
 void session_backing_close(struct session *session, int32_t backing);
 
-/* ---- notices to the kernel: never from a thread that a handler waits for ---- */
+/*
+ * ---- notices to the kernel: never from a thread that a handler waits for ----
+ * 0; -ENOENT: the kernel does not know it, and has nothing to forget; or another negative errno: it may not have been told.
+ */
 
 /* The name leads nowhere known any more: it is looked up again. Directory PARENT's listing too. */
-void session_notify_entry(struct session *session, uint64_t parent, const char *name);
+int session_notify_entry(struct session *session, uint64_t parent, const char *name);
 /* Attributes and cached pages (of a directory: its listing) are stale. */
-void session_notify_inode(struct session *session, uint64_t id);
+int session_notify_inode(struct session *session, uint64_t id);
 
 #endif

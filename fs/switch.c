@@ -150,7 +150,10 @@ static int switch_locked(struct switcher *switcher, const struct oid *commit, st
 	while (!overlay_drain(overlay, DRAIN_TIMEOUT_MS))
 		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
 			switcher->name, DRAIN_TIMEOUT_MS / 1000);
-	switcher->last.paths = invalidate_difference(switcher->session, switcher->base_fd, old, view);
+	r = invalidate_difference(switcher->session, switcher->base_fd, old, view, &switcher->last.paths);
+	if (r < 0)
+		log_message(LOG_ERR, "component '%s': the kernel was not told all of a switch, and may go on showing what was there before: %s",
+			switcher->name, error_text(-r));
 	switcher->last.total_ns = now_ns() - start;
 	return 0;
 }

@@ -190,6 +190,30 @@ case_additions_to_a_known_listing() {
 	done
 }
 
+# A patch makes a directory of a name of a hard link, and the next one changes a file in it.
+case_directory_over_a_linked_file() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir "$BASE"
+	echo old >"$BASE/name" && ln "$BASE/name" "$BASE/other"
+	cp -a "$BASE" "$SCRATCH/new"
+	rm "$SCRATCH/new/name" && mkdir "$SCRATCH/new/name" && echo 1 >"$SCRATCH/new/name/file"
+	fs_component thing "$BASE"
+	fs_create thing -m one --label a --from "$SCRATCH/new" >/dev/null
+	echo 22 >"$SCRATCH/new/name/file" && echo added >"$SCRATCH/new/name/added"
+	fs_create thing -m two --label b --supersedes a --from "$SCRATCH/new" >/dev/null
+	fs_mount thing "$BASE"
+	must v apply thing a
+	assert_content old "$BASE/other"
+	assert_content 1 "$BASE/name/file"
+	assert_equal file "$(t ls "$BASE/name")" 'the listing before'
+	assert_errno ENOENT t cat "$BASE/name/added"
+	must v apply thing b
+	assert_content 22 "$BASE/name/file"
+	assert_content added "$BASE/name/added"
+	assert_equal $'added\nfile' "$(t ls "$BASE/name")" 'the listing after'
+}
+
 # readdir goes on across a switch: no unchanged name is lost or seen twice; offsets hold.
 case_readdir() {
 	fs_setup

@@ -448,6 +448,41 @@ Test(node, pinned)
 	cr_assert(info.pinned);
 }
 
+/* ---- the walk ---- */
+
+Test(node, walk)
+{
+	table_auto *table = table_make();
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+	struct node_met node;
+	uint64_t last = NODE_ROOT, gone;
+	uint32_t slot = 0;
+
+	cr_assert_eq(node_walk(table, &slot, &node, &path), 0, "the root alone");
+	gone = look(table, NODE_ROOT, "gone", 99, S_IFREG);
+	for (uint64_t i = 0; i < 200; i++) {
+		char name[16];
+
+		snprintf(name, sizeof name, "n%u", (unsigned)(i % 7));
+		last = look(table, i % 50 ? last : NODE_ROOT, name, 100 + i, S_IFDIR);
+	}
+	node_forget(table, gone, 1);
+	node_set_pinned(table, last);
+	for (size_t met = 0; node_walk(table, &slot, &node, &path) > 0; met++) {
+		cleanup_strbuf struct strbuf own = STRBUF_INIT;
+		cleanup_strbuf struct strbuf above = STRBUF_INIT;
+
+		cr_assert_eq(node_path(table, node.id, &own), 0);
+		cr_assert_str_eq(path.buf, own.buf);
+		cr_assert_eq(node_path(table, node.parent, &above), 0);
+		cr_assert(strncmp(own.buf, strbuf_text(&above), above.len) == 0, "'%s' is not in '%s'", own.buf, above.buf);
+		cr_assert(S_ISDIR(node.type) && !node.patched && node.pinned == (node.id == last));
+		cr_assert_lt(met, 200);
+		gone = met;
+	}
+	cr_assert_eq(gone, 199);
+}
+
 /* ---- backing files ---- */
 
 Test(node, backing)
