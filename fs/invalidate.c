@@ -2,8 +2,10 @@
 #include "fs/invalidate.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "store/base/cleanup.h"
 #include "store/base/path.h"
 
 /* The nodes that the kernel may know one directory by: the base's, and the views' where the base lacks it. */
@@ -12,6 +14,13 @@
 struct directory {
 	uint64_t ids[DIRECTORY_NODES_MAX];
 	size_t count;
+	bool in_base; /* one of them is the base's */
+};
+
+/* A directory of the base that the one view shows and the other does not. */
+struct turned {
+	char *path; /* owned */
+	bool vanished;
 };
 
 struct invalidation {
@@ -25,7 +34,17 @@ struct invalidation {
 	char path[PATH_LENGTH_MAX + 1];
 	struct directory directory;
 	bool entered;
+	/* In order of paths, none beneath another. */
+	struct turned *turned;
+	size_t turned_count, turned_alloc;
 };
+
+static void invalidation_release(struct invalidation *state)
+{
+	for (size_t i = 0; i < state->turned_count; i++)
+		free(state->turned[i].path);
+	free(state->turned);
+}
 
 static void note(struct invalidation *state, int r)
 {
@@ -37,6 +56,11 @@ static bool is_directory(const struct view *view, uint32_t index)
 {
 	return index != VIEW_NONE &&
 		(view_at(view, index)->kind == VIEW_DIRECTORY || view_at(view, index)->kind == VIEW_THROUGH);
+}
+
+static bool hides(const struct view *view, uint32_t index)
+{
+	return index != VIEW_NONE && !is_directory(view, index);
 }
 
 /* ---- the nodes of a path ---- */
@@ -76,8 +100,10 @@ static int find_by_walk(struct node_table *nodes, const char *path, struct direc
 	int r;
 
 	while ((r = node_walk(nodes, &slot, &node, &at)) > 0) {
-		if (S_ISDIR(node.type) && strcmp(strbuf_text(&at), path) == 0)
-			r = directory_add(ret, node.id);
+		if (!S_ISDIR(node.type) || node.pinned || strcmp(strbuf_text(&at), path) != 0)
+			continue;
+		ret->in_base |= !node.patched;
+		r = directory_add(ret, node.id);
 		if (r < 0)
 			break;
 	}
@@ -96,7 +122,7 @@ static int find_directory(struct invalidation *state, const char *path, struct d
 	struct stat st;
 	int r;
 
-	ret->count = 0;
+	*ret = (struct directory){ .count = 0 };
 	if (*path == '\0')
 		return directory_add(ret, NODE_ROOT);
 	r = path_stat(state->base_fd, path, &st);
@@ -105,6 +131,7 @@ static int find_directory(struct invalidation *state, const char *path, struct d
 	if (r == 0 && S_ISDIR(st.st_mode)) {
 		key = node_key_of_base(st.st_dev, st.st_ino);
 		directory_add(ret, node_find(state->nodes, &key));
+		ret->in_base = ret->count > 0;
 	}
 	directory_add(ret, find_by_view(state->nodes, state->old, path));
 	return directory_add(ret, find_by_view(state->nodes, state->new, path));
@@ -145,6 +172,78 @@ static int enter_directory(struct invalidation *state, const char *path, size_t 
 	return find_directory(state, state->path, &state->directory);
 }
 
+/* ---- directories of the base that vanish and return ---- */
+
+/* PATH is a directory on one side alone, as the views have it: where it is one of the base that the kernel knows, all beneath it turned. */
+static int remember_turned(struct invalidation *state, const char *path, bool vanished)
+{
+	struct directory directory;
+	char *copy;
+	int r;
+
+	if (state->turned_count && path_is_beneath(path, state->turned[state->turned_count - 1].path))
+		return 0;
+	r = find_directory(state, path, &directory);
+	if (r < 0 || !directory.in_base)
+		return r;
+	if (state->turned_count == state->turned_alloc) {
+		size_t alloc = state->turned_alloc ? state->turned_alloc * 2 : 16;
+		struct turned *grown = realloc(state->turned, alloc * sizeof *grown);
+
+		if (!grown)
+			return -ENOMEM;
+		state->turned = grown;
+		state->turned_alloc = alloc;
+	}
+	copy = strdup(path);
+	if (!copy)
+		return -ENOMEM;
+	state->turned[state->turned_count++] = (struct turned){ copy, vanished };
+	return 0;
+}
+
+/* The turned directory at or above PATH; NULL. */
+static const struct turned *turned_above(const struct invalidation *state, const char *path)
+{
+	size_t low = 0, high = state->turned_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (path_compare(state->turned[middle].path, path) <= 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low && path_is_beneath(path, state->turned[low - 1].path) ? &state->turned[low - 1] : NULL;
+}
+
+/*
+ * Who stands in a directory that has vanished, or holds a file of it open, holds names beneath it that nothing
+ * else reports. While it is gone nothing is remembered of its names (overlay_is_gone()) but an empty listing.
+ */
+static void tell_turned(struct invalidation *state)
+{
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+	struct node_met node;
+	uint32_t slot = 0;
+	int r = 0;
+
+	while (state->turned_count && (r = node_walk(state->nodes, &slot, &node, &path)) > 0) {
+		const struct turned *turned = turned_above(state, path.buf);
+		const char *slash = strrchr(path.buf, '/');
+
+		if (!turned || node.pinned)
+			continue;
+		if (S_ISDIR(node.type))
+			note(state, state->notices->inode(state->notices->arg, node.id));
+		if (turned->vanished && strcmp(path.buf, turned->path) != 0)
+			note(state, state->notices->entry(state->notices->arg, node.parent,
+				slash ? slash + 1 : path.buf));
+	}
+	note(state, r);
+}
+
 static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_index)
 {
 	struct invalidation *state = arg;
@@ -159,6 +258,8 @@ static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_in
 	}
 	if (*path == '\0')
 		return 0;
+	if (hides(state->old, old_index) != hides(state->new, new_index))
+		note(state, remember_turned(state, path, hides(state->new, new_index)));
 	note(state, enter_directory(state, path, slash ? (size_t)(slash - path) : 0));
 	if (state->entered)
 		tell_name(state, &state->directory, slash ? slash + 1 : path);
@@ -168,11 +269,13 @@ static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_in
 int invalidate_tell(struct node_table *nodes, int base_fd, const struct view *old, const struct view *new,
 	const struct notices *notices, uint64_t *ret_paths)
 {
+	CLEANUP(invalidation_release)
 	struct invalidation state = { .nodes = nodes, .notices = notices, .base_fd = base_fd, .old = old,
 		.new = new };
 	int r = view_diff(old, new, tell, &state);
 
 	finish_directory(&state);
+	tell_turned(&state);
 	*ret_paths = state.paths;
 	return r < 0 ? r : state.failed;
 }

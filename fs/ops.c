@@ -75,7 +75,8 @@ static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	overlay_enter(session->overlay, &guard);
 	r = overlay_lookup(&guard, parent, name, &entry);
-	if (r == -ENOENT) /* node 0: the kernel shall remember that there is nothing */
+	/* Node 0: the kernel shall remember that there is nothing; but not where the whole directory may come back. */
+	if (r == -ENOENT && !overlay_is_gone(&guard, parent))
 		fuse_reply_entry(req, &absent);
 	else
 		ops_reply_entry(req, session, r, &entry);

@@ -176,3 +176,10 @@ int overlay_place(struct overlay_guard *guard, uint64_t id, struct overlay_place
 	view_descend(guard->view, ret);
 	return 0;
 }
+
+bool overlay_is_gone(struct overlay_guard *guard, uint64_t id)
+{
+	cleanup_place struct overlay_place place = { NULL, VIEW_NONE, false };
+
+	return overlay_place(guard, id, &place) < 0 || place.gone;
+}

@@ -97,6 +97,8 @@ struct overlay_place {
 void overlay_place_release(struct overlay_place *place);
 #define cleanup_place __attribute__((cleanup(overlay_place_release)))
 int overlay_place(struct overlay_guard *guard, uint64_t id, struct overlay_place *ret);
+/* Did the view take directory ID away? What is not in it now may be there after a switch that names nothing in it. */
+bool overlay_is_gone(struct overlay_guard *guard, uint64_t id);
 
 /* An O_PATH fd of a base directory (-ENOENT for one that only the view has), or of any node (overlay_open_path). */
 int overlay_base_directory(struct overlay *overlay, uint64_t id, struct fdref *ret);

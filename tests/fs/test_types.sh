@@ -214,6 +214,47 @@ case_directory_over_a_linked_file() {
 	assert_equal $'added\nfile' "$(t ls "$BASE/name")" 'the listing after'
 }
 
+# Who stands in a directory that a patch takes away sees it empty, and whole again when it comes back.
+case_directory_that_vanishes() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir -p "$BASE/file/sub" "$BASE/absent/sub"
+	local dir
+	for dir in file absent; do
+		echo "top $dir" >"$BASE/$dir/top"
+		echo "lib $dir" >"$BASE/$dir/sub/lib"
+	done
+	cp -a "$BASE" "$SCRATCH/new"
+	rm -r "$SCRATCH/new/file" "$SCRATCH/new/absent"
+	echo 'a file now' >"$SCRATCH/new/file"
+	fs_component thing "$BASE"
+	fs_create thing -m 'takes directories away' --from "$SCRATCH/new" >/dev/null
+	fs_mount thing "$BASE"
+	for dir in file absent; do
+		stand_in_vanishing "$dir" || fail "in '$dir'"
+		assert_equal $'sub\ntop' "$(t ls "$BASE/$dir")" "the listing of '$dir' when all is over"
+		assert_content "lib $dir" "$BASE/$dir/sub/lib"
+	done
+}
+
+# stand_in_vanishing DIR: in DIR/sub, with a file open, while DIR goes and comes back.
+stand_in_vanishing() (
+	cd "$BASE/$1/sub"
+	exec 7<lib
+	assert_content "lib $1" lib
+	must v apply thing
+	assert_errno ENOENT t cat lib
+	assert_errno ENOENT t cat ../top
+	assert_equal '' "$(t ls . ..| grep -v -e ':$' -e '^$')" 'the listings while it is gone'
+	assert_errno ENOENT t sh -c ': >made'
+	assert_equal "lib $1" "$(t cat <&7)" 'the open file'
+	must v revert thing
+	assert_content "lib $1" lib
+	assert_content "top $1" ../top
+	assert_equal $'.:\nlib\n\n..:\nsub\ntop' "$(t ls . ..)" 'the listings when it is back'
+	assert_content "top $1" "$BASE/$1/top"
+)
+
 # readdir goes on across a switch: no unchanged name is lost or seen twice; offsets hold.
 case_readdir() {
 	fs_setup

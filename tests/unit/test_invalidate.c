@@ -103,6 +103,20 @@ Test(invalidate, directory_over_a_symlink)
 	expect_told(&made, first, made.view, "name 'link/sub' 'x'\nnode 'link/sub'\n");
 }
 
+/* Patches that hide a directory of the base, with all that is known beneath it. */
+Test(invalidate, directories_that_vanish_and_return)
+{
+	overlay_scene_auto made = overlay_scene_make("mkdir -p d/sub e unknown/sub; echo 1 >d/sub/lib; echo 1 >e/x; echo 1 >unknown/x; echo 1 >dd");
+
+	find_id(made.overlay, "d/sub/lib");
+	find_id(made.overlay, "e/x");
+	find_id(made.overlay, "dd");
+	patch(&made, "p", "rm -r d e unknown; echo file >d; ln -s d unknown");
+	expect_told(&made, NULL, made.view, "name '' 'd'\nname '' 'e'\nname '' 'unknown'\nnode ''\n"
+		"node 'd'\nnode 'd/sub'\nname 'd' 'sub'\nname 'd/sub' 'lib'\nnode 'e'\nname 'e' 'x'\n");
+	expect_told(&made, made.view, NULL, "name '' 'd'\nname '' 'e'\nname '' 'unknown'\nnode ''\nnode 'd'\nnode 'd/sub'\nnode 'e'\n");
+}
+
 Test(invalidate, every_failure_is_reported_and_none_stops_the_rest)
 {
 	overlay_scene_auto made = overlay_scene_make("mkdir a; echo 1 >a/x; echo 1 >a/y");
