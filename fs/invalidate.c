@@ -63,6 +63,14 @@ static bool hides(const struct view *view, uint32_t index)
 	return index != VIEW_NONE && !is_directory(view, index);
 }
 
+/* Does the view show a directory at the entry? IN_BASE: the base has one there. */
+static bool shows_directory(const struct view *view, uint32_t index, bool in_base)
+{
+	if (index == VIEW_NONE || view_at(view, index)->kind == VIEW_THROUGH)
+		return in_base;
+	return view_at(view, index)->kind == VIEW_DIRECTORY;
+}
+
 /* ---- the nodes of a path ---- */
 
 static int directory_add(struct directory *directory, uint64_t id)
@@ -251,13 +259,14 @@ static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_in
 	struct directory itself;
 
 	state->paths++;
-	/* A directory stays the node it is; its attributes are asked for again. */
 	if (*path == '\0' || is_directory(state->old, old_index) || is_directory(state->new, new_index)) {
 		note(state, find_directory(state, path, &itself));
 		tell_directory(state, &itself);
+		/* Its attributes are asked for again; its name leads where it led, and maybe to mounts. */
+		if (*path == '\0' || (shows_directory(state->old, old_index, itself.in_base) &&
+					     shows_directory(state->new, new_index, itself.in_base)))
+			return 0;
 	}
-	if (*path == '\0')
-		return 0;
 	if (hides(state->old, old_index) != hides(state->new, new_index))
 		note(state, remember_turned(state, path, hides(state->new, new_index)));
 	note(state, enter_directory(state, path, slash ? (size_t)(slash - path) : 0));

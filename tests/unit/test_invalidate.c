@@ -103,6 +103,21 @@ Test(invalidate, directory_over_a_symlink)
 	expect_told(&made, first, made.view, "name 'link/sub' 'x'\nnode 'link/sub'\n");
 }
 
+/* A directory before and after is the node that it was: its attributes, and never its name. */
+Test(invalidate, metadata_of_directories)
+{
+	overlay_scene_auto made = overlay_scene_make("mkdir a; touch -d @1 .");
+	cleanup_view struct view *first = NULL;
+
+	find_id(made.overlay, "a");
+	patch(&made, "p", "chmod 700 a; mkdir made; touch -d @1 made .");
+	first = view_ref(made.view);
+	expect_told(&made, NULL, made.view, "node 'a'\nname '' 'made'\nnode ''\n");
+	find_id(made.overlay, "made");
+	patch(&made, "q", "mkdir -m 700 made; touch -d @1 made .");
+	expect_told(&made, first, made.view, "node 'a'\nnode 'made'\n");
+}
+
 /* Patches that hide a directory of the base, with all that is known beneath it. */
 Test(invalidate, directories_that_vanish_and_return)
 {
