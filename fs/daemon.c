@@ -217,7 +217,11 @@ static int mount_over(struct daemon *daemon, int device_fd, struct error *err)
 {
 	char options[128], target[64];
 	unsigned long flags = daemon->options->write == WRITE_DENY ? MS_RDONLY : 0;
+	struct statvfs below;
 
+	if (fstatvfs(daemon->base_fd, &below) < 0)
+		return error_errno(err, errno, "look at the filesystem of '%s'", daemon->component->directory);
+	flags |= mounts_flags(&below);
 	snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other",
 		device_fd);
 	snprintf(target, sizeof target, "/proc/self/fd/%d", daemon->base_fd);

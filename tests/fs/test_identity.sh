@@ -145,6 +145,38 @@ case_suid_and_devices() {
 	assert_equal '' "$(t cat "$BASE/null")" 'what a null device gives'
 }
 
+# What the mount beneath forbids stays forbidden, and access times are kept as there.
+case_mount_flags() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir "$BASE"
+	mount -t tmpfs -o nosuid,nodev,noexec,noatime none "$BASE"
+	fs_remember_mount "$BASE"
+	cp /bin/true "$BASE/true"
+	cp "$(command -v id)" "$BASE/id" && chmod 4755 "$BASE/id"
+	mknod -m 666 "$BASE/null" c 1 3
+	fs_component thing "$BASE"
+	fs_mount thing "$BASE"
+	assert_equal rw,nosuid,nodev,noexec,noatime "$(mount_flags "$BASE")" 'flags'
+	assert_errno EACCES t "$BASE/true"
+	assert_errno EACCES t sh -c 'echo x >"$1"' sh "$BASE/null"
+	fs_umount_top
+	mount -o remount,suid,exec,ro,strictatime "$BASE"
+	fs_mount thing "$BASE"
+	assert_equal ro,nodev "$(mount_flags "$BASE")" 'flags over a read-only mount'
+	t "$BASE/true" || fail 'a program does not run'
+	assert_equal 0 "$(as_nobody "$BASE/id" -u)" 'effective user of a setuid program'
+	assert_errno EROFS t touch "$BASE/made"
+}
+
+mount_flags() { awk -v dir="$1" '$5 == dir { flags = $6 } END { print flags }' /proc/self/mountinfo; }
+
+# Of the mount alone: another lies beneath.
+fs_umount_top() {
+	must v umount thing
+	wait "$FS_DAEMON" || fail "the daemon ended with status $?"
+}
+
 # Inode numbers are the same at every mount, and no two files share one.
 case_inode_numbers() {
 	fs_setup
