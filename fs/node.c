@@ -16,7 +16,10 @@
 #define BUCKETS_MIN 1024u
 #define NAMES_BYTES ((size_t)SLOT_MAX * 64)
 
-enum { NODE_PINNED = 1 };
+enum {
+	NODE_PINNED = 1, /* no path leads to it */
+	NODE_HELD = 2,	 /* and an fd is kept for it */
+};
 
 /* Links are slots; 0: none. All fields are guarded by the table's lock. */
 struct node {
@@ -356,6 +359,15 @@ static int node_add(struct node_table *table, struct node *parent, const char *n
 	return 0;
 }
 
+/* A path leads to it: what was put aside for it may go. Was there anything? */
+static int node_named(struct node *node)
+{
+	int was = node->flags & NODE_PINNED ? 1 : 0;
+
+	node->flags &= (uint16_t)~(NODE_PINNED | NODE_HELD);
+	return was;
+}
+
 int node_look_up(struct node_table *table, uint64_t parent_id, const char *name, const struct node_key *key,
 	mode_t type, struct content *content, uint64_t *ret_id)
 {
@@ -385,6 +397,17 @@ int node_look_up(struct node_table *table, uint64_t parent_id, const char *name,
 		return r;
 	node->lookups++;
 	*ret_id = node->id;
+	return node_named(node);
+}
+
+int node_look_up_again(struct node_table *table, uint64_t id)
+{
+	SCOPED_LOCK(&table->lock);
+	struct node *node = node_by_id(table, id);
+
+	if (!node || node->flags & NODE_PINNED)
+		return -ESTALE;
+	node->lookups++;
 	return 0;
 }
 
@@ -506,10 +529,14 @@ int node_move(struct node_table *table, const struct node_key *key, uint64_t par
 {
 	SCOPED_LOCK(&table->lock);
 	struct node *parent = node_by_id(table, parent_id), *node = node_by_key(table, key);
+	int r;
 
 	if (!node)
 		return 0; /* the kernel does not know it: nothing to keep right */
-	return parent ? node_rename_locked(table, node, parent, name) : -ESTALE;
+	if (!parent)
+		return -ESTALE;
+	r = node_rename_locked(table, node, parent, name);
+	return r < 0 ? r : node_named(node);
 }
 
 bool node_is_named(struct node_table *table, uint64_t id, uint64_t parent_id, const char *name)
@@ -521,14 +548,14 @@ bool node_is_named(struct node_table *table, uint64_t id, uint64_t parent_id, co
 		strcmp(arena_at(table->names, node->name), name) == 0;
 }
 
-bool node_set_pinned(struct node_table *table, uint64_t id)
+bool node_set_pinned(struct node_table *table, uint64_t id, bool held)
 {
 	SCOPED_LOCK(&table->lock);
 	struct node *node = node_by_id(table, id);
-	bool was = !node || node->flags & NODE_PINNED;
+	bool was = !node || node->flags & NODE_HELD;
 
 	if (node)
-		node->flags |= NODE_PINNED;
+		node->flags |= (uint16_t)(NODE_PINNED | (held ? NODE_HELD : 0));
 	return was;
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
@@ -33,6 +34,7 @@ int overlay_new(const struct overlay_config *config, struct view *view, struct o
 	pthread_condattr_destroy(&monotonic);
 	overlay->nodes = node_table_new(&root);
 	overlay->fds = fdcache_new(config->fd_capacity);
+	overlay->handles_fd = overlay_open_handles(config->base_fd);
 	if (!overlay->nodes || !overlay->fds) {
 		overlay_free(overlay);
 		return -ENOMEM;
@@ -50,6 +52,8 @@ void overlay_free(struct overlay *overlay)
 	view_unref(overlay->view);
 	node_table_free(overlay->nodes);
 	fdcache_free(overlay->fds);
+	if (overlay->handles_fd >= 0)
+		close(overlay->handles_fd);
 	pthread_cond_destroy(&overlay->view_drained);
 	pthread_mutex_destroy(&overlay->view_lock);
 	free(overlay);

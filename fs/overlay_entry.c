@@ -184,6 +184,8 @@ int overlay_lookup_at(struct overlay_guard *guard, uint64_t parent, const struct
 	r = node_look_up(guard->overlay->nodes, parent, name, &key, entry.st.st_mode, content, &entry.id);
 	if (r < 0)
 		return r;
+	if (r > 0)
+		fdcache_unpin_all(guard->overlay->fds, entry.id);
 	*ret = entry;
 	return 0;
 }

@@ -12,6 +12,7 @@ struct overlay {
 	dev_t base_device;
 	struct node_table *nodes;
 	struct fdcache *fds;
+	int handles_fd; /* of the base, to open file handles by; -EBADF: its filesystem has none that last */
 	/* Renames through the mount: where both agree and stay so, none was between the base and the node table. */
 	atomic_uint renames_begun, renames_ended;
 
@@ -23,13 +24,20 @@ struct overlay {
 };
 
 /*
- * The file of a base node, opened anew by its path (or by the fd put aside when its name went). -ESTALE: the
+ * The file of a base node, opened anew by its path (or by the fd or handle put aside when its name went). -ESTALE: the
  * path leads to another file now.
  */
 int overlay_open_lower(struct overlay *overlay, const struct node_info *info, enum fd_kind kind);
 /* The same, kept in the cache of descriptors. */
 int overlay_open_lower_cached(struct overlay *overlay, const struct node_info *info, enum fd_kind kind,
 	struct fdref *ret);
+
+/*
+ * Handles of files that lose the name that we know (name_to_handle_at(2)): an fd of the base to open them by, or -EBADF; and the
+ * handle of FD, an inode of DEVICE, kept for node ID. 0, or -EOPNOTSUPP: keep an fd; -ENOMEM.
+ */
+int overlay_open_handles(int base_fd);
+int overlay_keep_handle(struct overlay *overlay, uint64_t id, int fd, dev_t device);
 
 /* The number that a base inode shows: its own on the base's device, else one made of both. */
 ino_t overlay_base_inode(const struct overlay *overlay, dev_t device, ino_t inode);

@@ -441,11 +441,43 @@ Test(node, pinned)
 
 	cr_assert_eq(node_get(table, id, &info), 0);
 	cr_assert_not(info.pinned);
-	cr_assert_not(node_set_pinned(table, id), "it was not before");
-	cr_assert(node_set_pinned(table, id));
-	cr_assert(node_set_pinned(table, 12345));
+	cr_assert_not(node_set_pinned(table, id, false), "no fd was kept before");
+	cr_assert_not(node_set_pinned(table, id, true), "only a handle was");
+	cr_assert(node_set_pinned(table, id, true));
+	cr_assert(node_set_pinned(table, id, false));
+	cr_assert(node_set_pinned(table, 12345, true));
 	cr_assert_eq(node_get(table, id, &info), 0);
 	cr_assert(info.pinned);
+	cr_assert_eq(node_look_up_again(table, id), -ESTALE);
+	cr_assert_eq(node_look_up_again(table, 12345), -ESTALE);
+}
+
+/* By a look-up or a rename a name is good again. */
+Test(node, pinned_no_more)
+{
+	table_auto *table = table_make();
+	uint64_t id = look(table, NODE_ROOT, "a", 10, S_IFREG), again;
+	struct node_key key = key_of(10);
+
+	for (int move = 0; move < 2; move++) {
+		cleanup_node_info struct node_info info = NODE_INFO_INIT;
+
+		node_set_pinned(table, id, true);
+		if (move)
+			cr_assert_eq(node_move(table, &key, NODE_ROOT, "b"), 1);
+		else
+			cr_assert_eq(node_look_up(table, NODE_ROOT, "a", &key, S_IFREG, NULL, &again), 1);
+		cr_assert_eq(node_get(table, id, &info), 0);
+		cr_assert_not(info.pinned);
+		cr_assert_not(node_set_pinned(table, id, false), "the fd is not kept any more");
+		cr_assert_eq(node_move(table, &key, NODE_ROOT, "c"), 1);
+		cr_assert_eq(node_move(table, &key, NODE_ROOT, "d"), 0);
+		cr_assert_eq(node_look_up_again(table, id), 0);
+	}
+	node_forget(table, id, 3);
+	cr_assert_eq(node_count(table), 2, "four look-ups");
+	node_forget(table, id, 1);
+	cr_assert_eq(node_count(table), 1);
 }
 
 /* ---- the walk ---- */
@@ -467,7 +499,7 @@ Test(node, walk)
 		last = look(table, i % 50 ? last : NODE_ROOT, name, 100 + i, S_IFDIR);
 	}
 	node_forget(table, gone, 1);
-	node_set_pinned(table, last);
+	node_set_pinned(table, last, true);
 	for (size_t met = 0; node_walk(table, &slot, &node, &path) > 0; met++) {
 		cleanup_strbuf struct strbuf own = STRBUF_INIT;
 		cleanup_strbuf struct strbuf above = STRBUF_INIT;

@@ -404,7 +404,7 @@ Test(overlay, no_descriptor_is_left)
 	cr_assert_leq(fdcache_open_count(overlay_fds(made.overlay)), 16);
 	overlay_free(made.overlay);
 	made.overlay = NULL;
-	cr_assert_eq(open_descriptors(), before);
+	cr_assert_eq(open_descriptors(), before - 1, "the overlay's own, by which handles are opened, goes too");
 }
 
 /* ---- objects ---- */

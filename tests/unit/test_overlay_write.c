@@ -404,6 +404,60 @@ Test(overlay_write, a_rename_onto_a_hard_link_of_itself_removes_nothing)
 	cr_assert_eq(fdcache_pinned(overlay_fds(made.overlay), id), -EBADF, "nothing is kept for it");
 }
 
+/* Files that lose the name that we know, and have others: readable without a descriptor each. */
+Test(overlay_write, names_that_go_from_files_that_stay)
+{
+	enum { FILES = 40 };
+	overlay_scene_auto made = overlay_scene_make("mkdir d; for i in {0..39}; do echo -n $i >d/$i; done; cp -al d e");
+	size_t before = fdcache_open_count(overlay_fds(made.overlay));
+	uint64_t ids[FILES];
+	char path[16], text[16];
+
+	for (int i = 0; i < FILES; i++) {
+		snprintf(path, sizeof path, "d/%d", i);
+		ids[i] = find_id(made.overlay, path);
+		snprintf(path, sizeof path, "e/%d", i); /* by which it is known from here on */
+		cr_assert_eq(find_id(made.overlay, path), ids[i]);
+		cr_assert_eq(remove_name(made.overlay, "e", path + 2, false), 0);
+		cr_assert_eq(fdcache_pinned(overlay_fds(made.overlay), ids[i]), -EBADF, "a descriptor is kept for '%s'", path);
+	}
+	cr_assert_leq(fdcache_open_count(overlay_fds(made.overlay)), before + 3, "but of the directories");
+	for (int i = 0; i < FILES; i++) {
+		snprintf(text, sizeof text, "%d", i);
+		expect_content(made.overlay, ids[i], text);
+		cr_assert_eq(stat_of(made.overlay, ids[i]).st_nlink, 1);
+	}
+	/* A name is good again once it is looked up; and what has none left is held open. */
+	cr_assert_eq(find_id(made.overlay, "d/7"), ids[7]);
+	cr_assert_null(fdcache_pinned_handle(overlay_fds(made.overlay), ids[7]));
+	cr_assert_eq(remove_name(made.overlay, "d", "8", false), 0);
+	for (int i = 7; i < 9; i++) {
+		snprintf(text, sizeof text, "%d", i);
+		cr_assert_eq(stat_of(made.overlay, ids[i]).st_nlink, 8 - i);
+		expect_content(made.overlay, ids[i], text);
+	}
+}
+
+/* A new name is not the one that the file is known by: it may be gone soon. */
+Test(overlay_write, a_link_leaves_the_name_alone)
+{
+	overlay_scene_auto made = overlay_scene_make("echo -n one >a");
+	uint64_t id = find_id(made.overlay, "a");
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+
+	cr_assert_eq(link_to(made.overlay, id, "", "b"), 0);
+	cr_assert_eq(node_path(overlay_nodes(made.overlay), id, &path), 0);
+	cr_assert_str_eq(path.buf, "a");
+	cr_assert_eq(remove_name(made.overlay, "", "b", false), 0);
+	cr_assert_null(fdcache_pinned_handle(overlay_fds(made.overlay), id));
+	expect_content(made.overlay, id, "one");
+	/* Two look-ups: by the name and by the link. */
+	overlay_forget(made.overlay, id, 1);
+	expect_content(made.overlay, id, "one");
+	overlay_forget(made.overlay, id, 1);
+	cr_assert_eq(GUARDED(made.overlay, overlay_getattr(&guard, id, &(struct stat){ 0 })), -ESTALE);
+}
+
 /* ---- attributes ---- */
 
 Test(overlay_write, attributes)
