@@ -146,6 +146,9 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off
 	cleanup_fdref struct fdref file = FDREF_INIT;
 	int r = overlay_open(session->overlay, ino, FD_WRITE, &file);
 
+	/* Through a shared mapping it is in the page cache already, for all to see. */
+	if (r == -EROFS)
+		session_pages_spoiled(session, ino);
 	if (r == 0)
 		r = io_pwrite(file.fd, buf, size, (uint64_t)off);
 	if (r < 0)

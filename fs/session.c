@@ -15,6 +15,7 @@
 
 #include "fs/creds.h"
 #include "fs/kernel_abi.h"
+#include "fs/notifier.h"
 #include "fs/ops.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
@@ -191,6 +192,11 @@ static void *serve(void *arg)
 	return NULL;
 }
 
+static int notify_spoiled(void *session, uint64_t id)
+{
+	return session_notify_inode(session, id);
+}
+
 int session_start(struct session *session, unsigned threads, struct error *err)
 {
 	sigset_t all, old;
@@ -203,6 +209,7 @@ int session_start(struct session *session, unsigned threads, struct error *err)
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	atomic_store(&session->running, threads);
+	r = -notifier_new(notify_spoiled, session, &session->notifier);
 	for (unsigned i = 0; i < threads && r == 0; i++) {
 		session->threads[i].session = session;
 		r = pthread_create(&session->threads[i].thread, NULL, serve, &session->threads[i]);
@@ -228,12 +235,15 @@ void session_wait(struct session *session)
 	for (unsigned i = 0; i < session->thread_count; i++)
 		pthread_join(session->threads[i].thread, NULL);
 	session->thread_count = 0;
+	notifier_free(session->notifier);
+	session->notifier = NULL;
 }
 
 void session_free(struct session *session)
 {
 	if (!session)
 		return;
+	notifier_free(session->notifier);
 	if (session->fuse)
 		fuse_session_destroy(session->fuse);
 	if (session->device_fd >= 0)
@@ -273,4 +283,10 @@ int session_notify_inode(struct session *session, uint64_t id)
 	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
 	readdir_cache_drop(session->listings, id);
 	return fuse_lowlevel_notify_inval_inode(session->fuse, id, 0, 0);
+}
+
+void session_pages_spoiled(struct session *session, uint64_t id)
+{
+	if (notifier_add(session->notifier, id) < 0)
+		log_message(LOG_ERR, "a refused write may go on being shown: %s", error_text(ENOMEM));
 }

@@ -67,6 +67,7 @@ struct session {
 	struct overlay *overlay;
 	struct readdir_cache *listings;
 	struct fuse_session *fuse;
+	struct notifier *notifier; /* while the threads serve */
 	int device_fd; /* /dev/fuse; owned by FUSE once that is set */
 	bool verbose;
 
@@ -122,6 +123,8 @@ void session_backing_close(struct session *session, int32_t backing);
 
 /* The name leads nowhere known any more: it is looked up again. Directory PARENT's listing too. */
 int session_notify_entry(struct session *session, uint64_t parent, const char *name);
+/* Soon, by a thread of its own: the pages of node ID are not what it holds. The one that a handler may call. */
+void session_pages_spoiled(struct session *session, uint64_t id);
 /* Attributes and cached pages (of a directory: its listing) are stale. */
 int session_notify_inode(struct session *session, uint64_t id);
 

@@ -118,6 +118,24 @@ case_patched_is_read_only() {
 	assert_content 'now it is the base' "$BENEATH/patched"
 }
 
+# What a shared mapping of a patched file was made to hold is gone once it was refused: for each who reads, and maps.
+case_mapping_of_a_patched_file() {
+	make_mounted --io cached
+	local i
+	# From here on the kernel opens files by itself.
+	assert_content base "$BASE/file"
+	for i in 1 2 3; do
+		assert_content 'by the patch' "$BASE/patched"
+		assert_errno EROFS tool mmap_write "$BASE/patched" 0 EVIL
+		fs_wait_for 5 is_content 'by the patch' "$BASE/patched" || fail "the page cache still has: $(t cat "$BASE/patched")"
+	done
+	must v revert thing
+	must v apply thing
+	assert_content 'by the patch' "$BASE/patched"
+}
+
+is_content() { [ "$(t cat "$2")" = "$1" ]; }
+
 # --write deny: the whole mount is read-only.
 case_deny() {
 	make_mounted --write deny
