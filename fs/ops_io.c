@@ -17,12 +17,18 @@ static bool wants_write(int flags)
 	return (flags & O_ACCMODE) != O_RDONLY;
 }
 
+static uint32_t open_flags(int32_t backing)
+{
+	return backing ? ABI_FOPEN_PASSTHROUGH : FOPEN_KEEP_CACHE;
+}
+
 /* Under passthrough: register the file behind the node, and answer with its id. */
 static void reply_passthrough(fuse_req_t req, struct session *session, fuse_ino_t ino)
 {
-	struct abi_open_out out = { .open_flags = ABI_FOPEN_PASSTHROUGH };
+	struct abi_open_out out = { .fh = 0 };
 	int r = passthrough_open(session, ino, &out.backing_id);
 
+	out.open_flags = open_flags(out.backing_id);
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else if (fuse_reply_buf(req, (const char *)&out, sizeof out) < 0)
@@ -88,7 +94,7 @@ static int reply_create_passthrough(fuse_req_t req, struct session *session, con
 	out.entry.nodeid = entry->id;
 	out.entry.entry_valid = out.entry.attr_valid = (uint64_t)TIMEOUT_INFINITE;
 	fill_attr(&entry->st, &out.entry.attr);
-	out.open.open_flags = ABI_FOPEN_PASSTHROUGH;
+	out.open.open_flags = open_flags(out.open.backing_id);
 	if (fuse_reply_buf(req, (const char *)&out, sizeof out) < 0) {
 		passthrough_release(session, entry->id);
 		overlay_forget(session->overlay, entry->id, 1);

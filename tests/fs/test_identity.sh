@@ -95,6 +95,41 @@ case_passthrough() {
 	identity passthrough
 }
 
+# overlay_two_deep DIR: an overlay over an overlay; as deep as filesystems stack, so that no other can on top.
+overlay_two_deep() {
+	local at=$SCRATCH/layers layer
+	mkdir "$at"
+	mount -t tmpfs none "$at" && fs_remember_mount "$at"
+	mkdir "$at/lower" "$at/upper" "$at/work" "$at/middle"
+	echo lower >"$at/lower/file"
+	mount -t overlay -o "lowerdir=$at/lower,upperdir=$at/upper,workdir=$at/work" none "$at/middle" 2>/dev/null || return 1
+	fs_remember_mount "$at/middle"
+	mount -t overlay -o "lowerdir=$at/middle:$at/lower" none "$1" 2>/dev/null || return 1
+	fs_remember_mount "$1"
+}
+
+# What the kernel cannot pass through: as a whole it is refused at the mount; in part it is served all the same.
+case_passthrough_over_overlays() {
+	fs_setup
+	fs_have_passthrough || skip "passthrough needs Linux 6.9, this is $(uname -r)"
+	BASE=$SCRATCH/base
+	mkdir -p "$BASE/part"
+	overlay_two_deep "$BASE/part" || skip 'this kernel has no overlayfs here'
+	echo whole >"$BASE/file"
+	fs_component part "$BASE/part"
+	assert_refused 1 'cannot be passed through' v mount part --io passthrough
+	assert_content lower "$BASE/part/file"
+	fs_component thing "$BASE"
+	fs_mount thing "$BASE" --io passthrough
+	for _ in 1 2; do
+		assert_content lower "$BASE/part/file"
+		assert_content whole "$BASE/file"
+	done
+	t cmp "$BASE/part/file" "$SCRATCH/layers/lower/file" || fail 'the bytes differ'
+	echo more >>"$BASE/file"
+	assert_content $'whole\nmore' "$BASE/file"
+}
+
 # Permissions and ACLs bind ordinary users, as on the bare directory.
 case_access() {
 	fs_setup
