@@ -12,6 +12,9 @@
 #include "store/base/cleanup.h"
 #include "store/base/io.h"
 
+/* Of one request to copy: the caller asks again for the rest, and a thread is not taken for long. */
+#define COPY_MAX ((size_t)16 << 20)
+
 static bool wants_write(int flags)
 {
 	return (flags & O_ACCMODE) != O_RDONLY;
@@ -145,22 +148,41 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fus
 		fuse_reply_buf(req, buf, (size_t)n);
 }
 
+/* All of it, or what could be written before the first error; the error where that is nothing. */
+static ssize_t write_some(int fd, const char *buf, size_t size, off_t off)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t n = pwrite(fd, buf + done, size - done, off + (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && !done)
+			return -errno;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
 void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
 	struct fuse_file_info *fi)
 {
 	struct session *session = ops_begin(req, REQUEST_WRITE);
 	cleanup_fdref struct fdref file = FDREF_INIT;
-	int r = overlay_open(session->overlay, ino, FD_WRITE, &file);
+	ssize_t n = overlay_open(session->overlay, ino, FD_WRITE, &file);
 
 	/* Through a shared mapping it is in the page cache already, for all to see. */
-	if (r == -EROFS)
+	if (n == -EROFS)
 		session_pages_spoiled(session, ino);
-	if (r == 0)
-		r = io_pwrite(file.fd, buf, size, (uint64_t)off);
-	if (r < 0)
-		fuse_reply_err(req, -r);
+	if (n == 0)
+		n = write_some(file.fd, buf, size, off);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
 	else
-		fuse_reply_write(req, size);
+		fuse_reply_write(req, (size_t)n);
 }
 
 void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -242,7 +264,8 @@ void ops_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct
 	if (n == 0)
 		n = overlay_open(session->overlay, ino_out, FD_WRITE, &to);
 	if (n == 0) {
-		n = copy_file_range(from.fd, &off_in, to.fd, &off_out, len, (unsigned)flags);
+		n = copy_file_range(from.fd, &off_in, to.fd, &off_out, len < COPY_MAX ? len : COPY_MAX,
+			(unsigned)flags);
 		if (n < 0)
 			n = -errno;
 	}

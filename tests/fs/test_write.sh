@@ -136,6 +136,40 @@ case_mapping_of_a_patched_file() {
 
 is_content() { [ "$(t cat "$2")" = "$1" ]; }
 
+# A disk that is full in the midst of a write: what was written counts, as on the disk itself.
+case_full_disk() {
+	fs_setup
+	BASE=$SCRATCH/base BENEATH=$SCRATCH/beneath
+	mkdir "$BASE" "$BENEATH"
+	mount -t tmpfs -o size=200k none "$BASE" && fs_remember_mount "$BASE"
+	mount --bind "$BASE" "$BENEATH" && fs_remember_mount "$BENEATH"
+	write_until_full "$BASE/file" >"$SCRATCH/bare"
+	rm "$BASE/file"
+	fs_component thing "$BASE"
+	fs_mount thing "$BASE"
+	write_until_full "$BASE/file" >"$SCRATCH/mounted"
+	assert_same_text "$SCRATCH/bare" "$SCRATCH/mounted" 'what could be written'
+	assert_equal "$(t stat -c %s "$BENEATH/file")" "$(t stat -c %s "$BASE/file")" 'sizes'
+	t rm "$BASE/file"
+}
+
+write_until_full() {
+	perl -e 'open(F, ">", $ARGV[0]) or die; while ($n = syswrite(F, "x" x 60000)) { print "$n\n" } print "$!\n"' "$1"
+}
+
+# A copy within the mount is done beneath it, in several requests.
+case_copy_file_range() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir "$BASE"
+	fs_fill c 40000000 >"$BASE/from"
+	fs_component thing "$BASE"
+	fs_mount thing "$BASE"
+	t cp "$BASE/from" "$BASE/to"
+	t cmp "$BASE/from" "$BASE/to" || fail 'the copy differs'
+	[ "$(fs_status thing .requests.copy_file_range)" -ge 3 ] || fail "requests to copy: $(fs_status thing .requests)"
+}
+
 # --write deny: the whole mount is read-only.
 case_deny() {
 	make_mounted --write deny
