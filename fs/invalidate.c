@@ -275,16 +275,24 @@ static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_in
 	return 0;
 }
 
-int invalidate_tell(struct node_table *nodes, int base_fd, const struct view *old, const struct view *new,
+static void tell_relinked(void *arg, uint64_t id)
+{
+	struct invalidation *state = arg;
+
+	note(state, state->notices->attributes(state->notices->arg, id));
+}
+
+int invalidate_tell(struct overlay *overlay, int base_fd, const struct view *old, const struct view *new,
 	const struct notices *notices, uint64_t *ret_paths)
 {
 	CLEANUP(invalidation_release)
-	struct invalidation state = { .nodes = nodes, .notices = notices, .base_fd = base_fd, .old = old,
+	struct invalidation state = { .nodes = overlay_nodes(overlay), .notices = notices, .base_fd = base_fd, .old = old,
 		.new = new };
 	int r = view_diff(old, new, tell, &state);
 
 	finish_directory(&state);
 	tell_turned(&state);
+	overlay_each_relinked(overlay, tell_relinked, &state);
 	*ret_paths = state.paths;
 	return r < 0 ? r : state.failed;
 }
@@ -299,10 +307,15 @@ static int notify_inode(void *session, uint64_t id)
 	return session_notify_inode(session, id);
 }
 
+static int notify_attributes(void *session, uint64_t id)
+{
+	return session_notify_attributes(session, id);
+}
+
 int invalidate_difference(struct session *session, int base_fd, const struct view *old,
 	const struct view *new, uint64_t *ret_paths)
 {
-	struct notices notices = { notify_entry, notify_inode, session };
+	struct notices notices = { notify_entry, notify_inode, notify_attributes, session };
 
-	return invalidate_tell(overlay_nodes(session->overlay), base_fd, old, new, &notices, ret_paths);
+	return invalidate_tell(session->overlay, base_fd, old, new, &notices, ret_paths);
 }

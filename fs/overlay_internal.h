@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "fs/hidden.h"
 #include "fs/overlay.h"
 
 struct overlay {
@@ -16,11 +17,14 @@ struct overlay {
 	/* Renames through the mount: where both agree and stay so, none was between the base and the node table. */
 	atomic_uint renames_begun, renames_ended;
 
-	pthread_mutex_t view_lock; /* guards the four below; innermost, nothing is called under it */
+	pthread_mutex_t view_lock; /* guards the five below; innermost, nothing is called under it */
 	pthread_cond_t view_drained;
 	struct view *view;
+	struct hidden *hidden; /* the links that it hides; owned */
 	unsigned generation; /* of the current view */
 	size_t inside[2];    /* requests that entered in even and in odd generations */
+	/* Of the view before: for requests that entered before the last publish. Only overlay_publish() and its caller use it. */
+	struct hidden *hidden_before;
 };
 
 /*

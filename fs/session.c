@@ -285,6 +285,12 @@ int session_notify_inode(struct session *session, uint64_t id)
 	return fuse_lowlevel_notify_inval_inode(session->fuse, id, 0, 0);
 }
 
+int session_notify_attributes(struct session *session, uint64_t id)
+{
+	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
+	return fuse_lowlevel_notify_inval_inode(session->fuse, id, -1, 0);
+}
+
 void session_pages_spoiled(struct session *session, uint64_t id)
 {
 	if (notifier_add(session->notifier, id) < 0)

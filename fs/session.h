@@ -127,5 +127,7 @@ int session_notify_entry(struct session *session, uint64_t parent, const char *n
 void session_pages_spoiled(struct session *session, uint64_t id);
 /* Attributes and cached pages (of a directory: its listing) are stale. */
 int session_notify_inode(struct session *session, uint64_t id);
+/* Attributes alone are. */
+int session_notify_attributes(struct session *session, uint64_t id);
 
 #endif

@@ -255,6 +255,29 @@ stand_in_vanishing() (
 	assert_content "top $1" "$BASE/$1/top"
 )
 
+# A name that a patch replaces or takes away is no link of the base's file any more, also for a kernel that knew better.
+case_links_of_a_patched_name() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir -p "$BASE/dir"
+	echo x >"$BASE/one" && ln "$BASE/one" "$BASE/two" && ln "$BASE/one" "$BASE/dir/three"
+	cp -a "$BASE" "$SCRATCH/new"
+	rm "$SCRATCH/new/one" && echo y >"$SCRATCH/new/one"
+	fs_component thing "$BASE"
+	fs_create thing -m replaces --label a --from "$SCRATCH/new" >/dev/null
+	rm -r "$SCRATCH/new/dir"
+	fs_create thing -m removes --label b --supersedes a --from "$SCRATCH/new" >/dev/null
+	fs_mount thing "$BASE"
+	assert_equal 3 "$(t stat -c %h "$BASE/two")" 'links at first'
+	must v apply thing a
+	assert_equal 2 "$(t stat -c %h "$BASE/two")" 'links, one name replaced'
+	assert_equal 2 "$(t stat -c %h "$BASE/dir/three")" 'links by another name'
+	must v apply thing b
+	assert_equal 1 "$(t stat -c %h "$BASE/two")" 'links, a directory with another taken away'
+	must v revert thing --all
+	assert_equal 3 "$(t stat -c %h "$BASE/two")" 'links in the end'
+}
+
 # readdir goes on across a switch: no unchanged name is lost or seen twice; offsets hold.
 case_readdir() {
 	fs_setup

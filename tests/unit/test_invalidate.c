@@ -5,7 +5,7 @@
 
 /* What the kernel was told, a line a notice; the FAIL-th of them (from 1) fails. */
 struct told {
-	struct node_table *nodes;
+	struct node_table *nodes; /* of the overlay */
 	struct strbuf text;
 	size_t count, fail;
 	int error;
@@ -37,17 +37,23 @@ static int told_inode(void *arg, uint64_t id)
 	return result(told);
 }
 
+static int told_attributes(void *arg, uint64_t id)
+{
+	strbuf_addstr(&((struct told *)arg)->text, "attributes of ");
+	return told_inode(arg, id);
+}
+
 /* What is told of the way from the view of FROM to that of TO (NULL: the bare base), with the base asked by BASE_FD. */
 static int tell_of(struct overlay_scene *made, int base_fd, const struct view *from, const struct view *to, struct told *told)
 {
-	struct notices notices = { told_entry, told_inode, told };
+	struct notices notices = { told_entry, told_inode, told_attributes, told };
 	uint64_t paths, wanted;
 	int r;
 
 	told->nodes = overlay_nodes(made->overlay);
 	told->count = 0;
 	strbuf_reset(&told->text);
-	r = invalidate_tell(told->nodes, base_fd, from, to, &notices, &paths);
+	r = invalidate_tell(made->overlay, base_fd, from, to, &notices, &paths);
 	cr_assert_eq(view_diff_count(from, to, &wanted), 0);
 	cr_assert_eq(paths, wanted);
 	return r;
@@ -130,6 +136,23 @@ Test(invalidate, directories_that_vanish_and_return)
 	expect_told(&made, NULL, made.view, "name '' 'd'\nname '' 'e'\nname '' 'unknown'\nnode ''\n"
 		"node 'd'\nnode 'd/sub'\nname 'd' 'sub'\nname 'd/sub' 'lib'\nnode 'e'\nname 'e' 'x'\n");
 	expect_told(&made, made.view, NULL, "name '' 'd'\nname '' 'e'\nname '' 'unknown'\nnode ''\nnode 'd'\nnode 'd/sub'\nnode 'e'\n");
+}
+
+/* A file of which a patch hides a hard link, and only if the kernel knows it. */
+Test(invalidate, hidden_links)
+{
+	overlay_scene_auto made = overlay_scene_make("echo 1 >a; ln a b; echo 1 >c; ln c d; echo 1 >e; ln e f");
+	cleanup_view struct view *first = NULL;
+
+	find_id(made.overlay, "b");
+	find_id(made.overlay, "f");
+	patch(&made, "p", "rm a c");
+	first = view_ref(made.view);
+	expect_told(&made, NULL, first, "name '' 'a'\nname '' 'c'\nnode ''\nattributes of node 'b'\n");
+	patch(&made, "q", "rm a; rm e; echo new >e");
+	expect_told(&made, first, made.view, "name '' 'c'\nname '' 'e'\nnode ''\nattributes of node 'f'\n");
+	publish(&made, NULL);
+	expect_told(&made, NULL, NULL, "attributes of node 'b'\nattributes of node 'f'\n");
 }
 
 Test(invalidate, every_failure_is_reported_and_none_stops_the_rest)
