@@ -130,10 +130,12 @@ void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t 
 void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
 	struct session *session = ops_begin(req, REQUEST_SETXATTR);
+	bool kill_sgid = (unsigned)flags & SETXATTR_KILL_SGID;
 	cleanup_overlay_guard struct overlay_guard guard;
 
+	flags &= (int)~SETXATTR_KILL_SGID;
 	overlay_enter(session->overlay, &guard);
-	fuse_reply_err(req, -overlay_setxattr(&guard, ino, name, value, size, flags));
+	fuse_reply_err(req, -overlay_setxattr(&guard, ino, name, value, size, flags, kill_sgid));
 }
 
 void ops_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)

@@ -384,8 +384,20 @@ int overlay_setattr(struct overlay_guard *guard, const struct overlay_cred *cred
 	return overlay_getattr(guard, id, ret);
 }
 
+/* As the filesystem beneath does it for such a caller, who is not us. */
+static int clear_sgid(int fd, const char *link)
+{
+	struct stat st;
+
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	if (!(st.st_mode & S_ISGID))
+		return 0;
+	return chmod(link, st.st_mode & 07777 & ~(mode_t)S_ISGID) < 0 ? -errno : 0;
+}
+
 int overlay_setxattr(struct overlay_guard *guard, uint64_t id, const char *name, const void *value,
-	size_t size, int flags)
+	size_t size, int flags, bool kill_sgid)
 {
 	cleanup_fdref struct fdref ref = FDREF_INIT;
 	char link[64];
@@ -393,7 +405,9 @@ int overlay_setxattr(struct overlay_guard *guard, uint64_t id, const char *name,
 
 	if (r < 0)
 		return r;
-	return setxattr(link, name, value, size, flags) < 0 ? -errno : 0;
+	if (setxattr(link, name, value, size, flags) < 0)
+		return -errno;
+	return kill_sgid && strcmp(name, "system.posix_acl_access") == 0 ? clear_sgid(ref.fd, link) : 0;
 }
 
 int overlay_removexattr(struct overlay_guard *guard, uint64_t id, const char *name)

@@ -44,8 +44,9 @@ enum overlay_set {
 };
 int overlay_setattr(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t id,
 	const struct stat *attributes, unsigned set, struct stat *ret);
+/* KILL_SGID: an access ACL clears the set-gid bit, for the caller may not set it. */
 int overlay_setxattr(struct overlay_guard *guard, uint64_t id, const char *name, const void *value,
-	size_t size, int flags);
+	size_t size, int flags, bool kill_sgid);
 int overlay_removexattr(struct overlay_guard *guard, uint64_t id, const char *name);
 
 #endif

@@ -81,13 +81,37 @@ static void see_init_request(struct session *session, const void *packet, size_t
 	atomic_store_explicit(&session->init_unique, header->unique, memory_order_release);
 }
 
+/*
+ * SETXATTR with flags (7.33), as libfuse reads it: without. The one flag that there is goes to the flags of setxattr(2). Returns
+ * the new length.
+ */
+static size_t narrow_setxattr(void *packet, size_t length)
+{
+	struct fuse_in_header *header = packet;
+	struct fuse_setxattr_in *in = (void *)(header + 1);
+	char *compatible = (char *)in + FUSE_COMPAT_SETXATTR_IN_SIZE, *name = (char *)(in + 1);
+
+	if (length < sizeof *header + sizeof *in || header->opcode != FUSE_SETXATTR)
+		return length;
+	in->flags &= ~SETXATTR_KILL_SGID;
+	if (in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID)
+		in->flags |= SETXATTR_KILL_SGID;
+	memmove(compatible, name, length - (size_t)(name - (char *)packet));
+	header->len -= (uint32_t)(name - compatible);
+	return length - (size_t)(name - compatible);
+}
+
 static ssize_t read_device(int fd, void *buf, size_t length, void *userdata)
 {
 	struct session *session = userdata;
 	ssize_t n = read(fd, buf, length);
 
-	if (n > 0 && !atomic_load_explicit(&session->init_unique, memory_order_acquire))
+	if (n <= 0)
+		return n;
+	if (!atomic_load_explicit(&session->init_unique, memory_order_acquire))
 		see_init_request(session, buf, (size_t)n);
+	else if (session->setxattr_extended)
+		n = (ssize_t)narrow_setxattr(buf, (size_t)n);
 	return n;
 }
 
@@ -99,6 +123,8 @@ static ssize_t write_init_reply(int fd, const struct iovec *iov, struct session 
 
 	memset(&reply, 0, sizeof reply);
 	memcpy(&reply, iov[1].iov_base, iov[1].iov_len < sizeof reply ? iov[1].iov_len : sizeof reply);
+	if (session->setxattr_extended)
+		reply.flags |= FUSE_SETXATTR_EXT;
 	if (session->passthrough) {
 		reply.flags |= (uint32_t)ABI_INIT_EXT;
 		reply.flags2 |= (uint32_t)(ABI_INIT_PASSTHROUGH >> 32);
@@ -115,6 +141,8 @@ static ssize_t write_device(int fd, struct iovec *iov, int count, void *userdata
 	if (header->unique && !header->error && count == 2 && iov[1].iov_len >= 24 &&
 		header->unique == atomic_load_explicit(&session->init_unique, memory_order_acquire)) {
 		/* Before the kernel has the answer: what it then sends is read after this. */
+		session->setxattr_extended = session->kernel_flags & FUSE_SETXATTR_EXT &&
+			iov[1].iov_len == sizeof(struct abi_init_out);
 		atomic_store_explicit(&session->init_unique, UINT64_MAX, memory_order_release);
 		if (iov[1].iov_len == sizeof(struct abi_init_out))
 			return write_init_reply(fd, iov, session);

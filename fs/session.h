@@ -8,8 +8,8 @@
  * fuse_req_userdata().
  *
  * libfuse reads and writes through our own functions (fuse_session_custom_io), by which we see INIT
- * go by: what the kernel offers beyond what this libfuse knows (passthrough) is read from the
- * request and asked for in the reply.
+ * go by: what the kernel offers beyond what this libfuse knows (passthrough, setxattr with flags) is
+ * read from the request and asked for in the reply.
  *
  * Calling sequence: session_new() → session_start() (threads serve from here on) → session_wait() →
  * session_free().
@@ -63,6 +63,9 @@ const char *request_kind_name(enum request_kind kind);
 
 struct fuse_session;
 
+/* In the flags that the setxattr handler gets: the caller is not in the file's group, and a new ACL clears its set-gid bit. */
+#define SETXATTR_KILL_SGID (1u << 30)
+
 struct session {
 	struct overlay *overlay;
 	struct readdir_cache *listings;
@@ -77,6 +80,7 @@ struct session {
 	unsigned stack_depth;	  /* of the base's and the store's filesystem, plus one */
 	bool open_unneeded;	  /* OPEN may be answered ENOSYS */
 	bool opendir_unneeded;
+	bool setxattr_extended;	  /* SETXATTR comes with flags of its own */
 	bool has_acl;
 	uint32_t kernel_minor;	  /* of protocol 7 */
 	uint64_t kernel_flags;	  /* as INIT offered them */

@@ -211,6 +211,43 @@ case_ordinary_user() {
 	assert_equal 777 "$(t stat -c %a "$BASE/file")" 'the setuid bit after a write by another'
 }
 
+# An ACL set by an owner who is not in the file's group clears the set-gid bit; by one who is, and by root, it does not.
+case_acl_and_setgid() {
+	make_mounted
+	mkdir "$SCRATCH/plain"
+	set_acls "$SCRATCH/plain" >"$SCRATCH/expected"
+	set_acls "$BASE/dir" >"$SCRATCH/actual"
+	assert_same_text "$SCRATCH/expected" "$SCRATCH/actual" 'modes and ACLs'
+	assert_match '^775 stranger$' "$(cat "$SCRATCH/actual")" 'the oracle'
+	assert_match '^2775 member$' "$(cat "$SCRATCH/actual")" 'the oracle'
+	assert_equal "$(getfacl -pcn "$SCRATCH/plain/stranger")" "$(getfacl -pcn "$BENEATH/dir/stranger")" 'the ACL in the base'
+	# Attributes that are none, of all sizes: nothing of them is lost on the way.
+	local size
+	for size in 0 1 7 8 9 1000 3000; do
+		fs_fill v $size >"$SCRATCH/value"
+		t setfattr -n user.some -v "$(cat "$SCRATCH/value")" "$BASE/dir/stranger"
+		assert_equal "$(cat "$SCRATCH/value")" "$(t getfattr --absolute-names --only-values -n user.some "$BENEATH/dir/stranger")" "a value of $size bytes"
+	done
+}
+
+set_acls() (
+	cd "$1"
+	local name
+	mkdir stranger-dir
+	touch stranger member root-file
+	chown 65534:12 stranger member root-file stranger-dir
+	chmod 2775 stranger member root-file stranger-dir
+	t stat -c '%a %n' stranger member root-file stranger-dir
+	as_nobody setfacl -m u:1:r stranger
+	as_nobody setfacl -d -m u:1:r stranger-dir
+	t stat -c '%a %n' stranger-dir
+	as_nobody setfacl -m u:1:rx stranger-dir
+	t setpriv --reuid=65534 --regid=65534 --groups=12 setfacl -m u:1:r member
+	t setfacl -m u:1:r root-file
+	t stat -c '%a %n' stranger member root-file stranger-dir
+	for name in stranger member root-file stranger-dir; do t getfacl -cn "$name"; done
+)
+
 # One hard-linked file is one file, whichever name it is written through.
 case_hard_links() {
 	make_mounted

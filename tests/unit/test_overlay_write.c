@@ -521,20 +521,20 @@ Test(overlay_write, xattrs)
 	uint64_t file = find_id(made.overlay, "file"), link = find_id(made.overlay, "link"), dir = find_id(made.overlay, "dir");
 	char value[8];
 
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, file, "user.a", "123", 3, 0)), 0);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, file, "user.a", "123", 3, 0, false)), 0);
 	cr_assert_eq(GUARDED(made.overlay, overlay_getxattr(&guard, file, "user.a", value, sizeof value)), 3);
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, file, "user.a", "1", 1, XATTR_CREATE)), -EEXIST);
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, file, "user.b", "1", 1, XATTR_REPLACE)), -ENODATA);
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, dir, "user.d", "", 0, 0)), 0);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, file, "user.a", "1", 1, XATTR_CREATE, false)), -EEXIST);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, file, "user.b", "1", 1, XATTR_REPLACE, false)), -ENODATA);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, dir, "user.d", "", 0, 0, false)), 0);
 	cr_assert_eq(GUARDED(made.overlay, overlay_getxattr(&guard, dir, "user.d", value, sizeof value)), 0);
 	/* Of the symlink itself: "user." is not allowed there, "trusted." is. */
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, link, "user.l", "1", 1, 0)), -EPERM);
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, link, "trusted.l", "1", 1, 0)), 0);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, link, "user.l", "1", 1, 0, false)), -EPERM);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, link, "trusted.l", "1", 1, 0, false)), 0);
 	cr_assert_eq(lgetxattr(path_in(made.scene.bench.dir, "base/link"), "trusted.l", value, sizeof value), 1);
 	cr_assert_eq(GUARDED(made.overlay, overlay_removexattr(&guard, link, "trusted.l")), 0);
 	cr_assert_eq(GUARDED(made.overlay, overlay_removexattr(&guard, file, "user.a")), 0);
 	cr_assert_eq(GUARDED(made.overlay, overlay_removexattr(&guard, file, "user.a")), -ENODATA);
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, 12345, "user.a", "1", 1, 0)), -ESTALE);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, 12345, "user.a", "1", 1, 0, false)), -ESTALE);
 }
 
 /* ---- what is refused ---- */
@@ -562,7 +562,7 @@ static void expect_all_refused(struct overlay *overlay, const char *parent, cons
 		cr_expect_eq(set(overlay, entry.id, &attributes, SET_SIZE), -EROFS, "truncate '%s'", path);
 		cr_expect_eq(set(overlay, entry.id, &attributes, SET_MTIME), -EROFS, "utimens '%s'", path);
 		cr_expect_eq(link_to(overlay, entry.id, "open", "y"), -EROFS, "link of '%s'", path);
-		cr_expect_eq(GUARDED(overlay, overlay_setxattr(&guard, entry.id, "user.a", "1", 1, 0)), -EROFS, "setxattr '%s'", path);
+		cr_expect_eq(GUARDED(overlay, overlay_setxattr(&guard, entry.id, "user.a", "1", 1, 0, false)), -EROFS, "setxattr '%s'", path);
 		cr_expect_eq(GUARDED(overlay, overlay_removexattr(&guard, entry.id, "user.a")), -EROFS, "removexattr '%s'", path);
 	}
 }
