@@ -248,6 +248,29 @@ set_acls() (
 	for name in stranger member root-file stranger-dir; do t getfacl -cn "$name"; done
 )
 
+# lsattr and chattr: what the base's filesystem has; a patched file has none, and takes none.
+case_inode_flags() {
+	make_mounted
+	chattr +d "$BENEATH/file" "$BENEATH/dir" 2>/dev/null || skip 'the scratch filesystem has no inode flags'
+	assert_equal "$(flags_of "$BENEATH/file")" "$(flags_of "$BASE/file")" 'flags of a file'
+	assert_equal "$(flags_of "$BENEATH/dir")" "$(flags_of "$BASE/dir")" 'flags of a directory'
+	assert_equal '' "$(flags_of "$BASE/patched" | tr -d -)" 'flags of a patched file'
+	assert_equal '' "$(flags_of "$BASE/added-dir" | tr -d -)" 'flags of a directory that the patch made'
+	must t chattr +i "$BASE/file"
+	assert_match i "$(flags_of "$BENEATH/file")" 'flags in the base'
+	assert_match i "$(flags_of "$BASE/file")" 'flags in the mount'
+	! onto x "$BASE/file" 2>/dev/null || fail 'an immutable file is written'
+	! t rm -f "$BASE/file" 2>/dev/null || fail 'an immutable file is removed'
+	! as_nobody chattr -i "$BASE/file" 2>/dev/null || fail 'an ordinary user takes a flag away'
+	must t chattr -i "$BASE/file"
+	onto more "$BASE/file"
+	assert_content $'base\nmore' "$BASE/file"
+	assert_errno EROFS t chattr +i "$BASE/patched"
+	assert_errno EROFS t chattr +i "$BASE/added-dir"
+}
+
+flags_of() { t lsattr -d "$1" | cut -d ' ' -f 1; }
+
 # One hard-linked file is one file, whichever name it is written through.
 case_hard_links() {
 	make_mounted
