@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "fs/control_internal.h"
-#include "fs/kernel_abi.h"
 #include "fs/mounts.h"
+#include "fs/passthrough.h"
 #include "fs/ref_watch.h"
 #include "fs/session.h"
 #include "fs/switch.h"
@@ -254,7 +254,11 @@ static int mount_over(struct daemon *daemon, int device_fd, struct error *err)
 {
 	char options[128], target[64];
 	unsigned long flags = daemon->options->write == WRITE_DENY ? MS_RDONLY : 0;
+	struct statvfs below;
 
+	if (fstatvfs(daemon->base_fd, &below) < 0)
+		return error_errno(err, errno, "look at the filesystem of '%s'", daemon->component->directory);
+	flags |= mounts_flags(&below);
 	snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other",
 		device_fd);
 	snprintf(target, sizeof target, "/proc/self/fd/%d", daemon->base_fd);
@@ -308,13 +312,13 @@ static int mount_answers(struct daemon *daemon, struct error *err)
 	return 0;
 }
 
-/* Is passthrough to be had? The kernel said so in INIT, and lets us register a file of the store. */
+/* Is passthrough to be had? The kernel said so in INIT, and lets us register a file of the store, and one of the base. */
 static int try_passthrough(struct daemon *daemon, struct error *err)
 {
 	struct session *session = daemon->session;
-	struct abi_backing_map map = { 0 };
 	cleanup_close int file = -EBADF;
-	int backing;
+	cleanup_close int sample = -EBADF;
+	int r;
 
 	if (!session->passthrough)
 		return error_set(err, -EOPNOTSUPP,
@@ -322,13 +326,17 @@ static int try_passthrough(struct daemon *daemon, struct error *err)
 	file = openat(daemon->store->fd, "lock", O_RDWR | O_CLOEXEC | O_CREAT, 0600);
 	if (file < 0)
 		return error_errno(err, errno, "open 'lock' in '%s'", daemon->store->path);
-	map.fd = file;
-	backing = session_backing_open(session, &map);
-	if (backing < 0)
+	r = passthrough_try(session, file);
+	if (r < 0)
 		return error_set(err, -EOPNOTSUPP,
 			"the kernel does not let this process use FUSE passthrough (%s; CAP_SYS_ADMIN is needed): use --io cached or --io auto",
-			error_text(-backing));
-	session_backing_close(session, backing);
+			error_text(-r));
+	sample = passthrough_sample(daemon->base_fd);
+	r = sample < 0 ? 0 : passthrough_try(session, sample);
+	if (r < 0)
+		return error_set(err, -EOPNOTSUPP,
+			"the files of '%s' cannot be passed through (%s; overlays lie at most two deep): use --io cached or --io auto",
+			daemon->component->directory, error_text(-r));
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "store/base/cleanup.h"
@@ -22,9 +23,14 @@ struct entry {
 	uint32_t newer, older;	 /* order of use; newer doubles as the free list */
 };
 
+#define PIN_BUCKETS_MIN 64
+
 struct pin {
+	struct pin *next; /* in the chain of its bucket */
 	uint64_t id;
-	int fd;
+	int fd;		  /* negative: a handle instead */
+	size_t size;	  /* of the handle */
+	char handle[] __attribute__((aligned(8)));
 };
 
 struct fdcache {
@@ -33,8 +39,8 @@ struct fdcache {
 	uint32_t count, bucket_mask;
 	uint32_t *buckets;
 	uint32_t newest, oldest, free_list;
-	struct pin *pins;
-	size_t pin_count, pin_alloc;
+	struct pin **pins; /* owned; NULL before the first */
+	size_t pin_count, pin_buckets;
 	size_t open;
 };
 
@@ -69,6 +75,8 @@ struct fdcache *fdcache_new(size_t capacity)
 	return cache;
 }
 
+static void pin_drop(struct fdcache *cache, struct pin **link);
+
 void fdcache_free(struct fdcache *cache)
 {
 	if (!cache)
@@ -77,8 +85,10 @@ void fdcache_free(struct fdcache *cache)
 		if (cache->entries[i].fd >= 0)
 			close(cache->entries[i].fd);
 	}
-	for (size_t i = 0; i < cache->pin_count; i++)
-		close(cache->pins[i].fd);
+	for (size_t i = 0; i < cache->pin_buckets; i++) {
+		while (cache->pins[i])
+			pin_drop(cache, &cache->pins[i]);
+	}
 	free(cache->pins);
 	free(cache->entries);
 	free(cache->buckets);
@@ -239,62 +249,148 @@ void fdref_release(struct fdref *ref)
 	ref->fd = -EBADF;
 }
 
-int fdcache_pin(struct fdcache *cache, uint64_t id, int fd)
+/* ---- pins ---- */
+
+static struct pin **pin_bucket(struct fdcache *cache, uint64_t id)
 {
-	SCOPED_LOCK(&cache->lock);
+	/* Ids differ in their low bits (the slot), and those that share one in the rest. */
+	return &cache->pins[(id ^ id >> 24) & (cache->pin_buckets - 1)];
+}
 
-	if (cache->pin_count == cache->pin_alloc) {
-		size_t alloc = cache->pin_alloc ? cache->pin_alloc * 2 : 16;
-		struct pin *grown = realloc(cache->pins, alloc * sizeof *grown);
+/* The link that leads to a pin of ID, of an fd or of a handle; to NULL: there is none. */
+static struct pin **pin_find(struct fdcache *cache, uint64_t id, bool handle)
+{
+	static struct pin *none;
+	struct pin **link = cache->pins ? pin_bucket(cache, id) : &none;
 
-		if (!grown) {
-			close(fd);
-			return -ENOMEM;
-		}
-		cache->pins = grown;
-		cache->pin_alloc = alloc;
+	while (*link && ((*link)->id != id || ((*link)->fd < 0) != handle))
+		link = &(*link)->next;
+	return link;
+}
+
+static void pin_drop(struct fdcache *cache, struct pin **link)
+{
+	struct pin *pin = *link;
+
+	*link = pin->next;
+	if (pin->fd >= 0) {
+		close(pin->fd);
+		cache->open--;
 	}
-	cache->pins[cache->pin_count++] = (struct pin){ id, fd };
-	cache->open++;
+	cache->pin_count--;
+	free(pin);
+}
+
+static void pins_drop(struct fdcache *cache, uint64_t id)
+{
+	struct pin **link;
+
+	while (*(link = pin_find(cache, id, false)))
+		pin_drop(cache, link);
+	while (*(link = pin_find(cache, id, true)))
+		pin_drop(cache, link);
+}
+
+static int pins_grow(struct fdcache *cache)
+{
+	size_t old = cache->pin_buckets, count = old ? old * 2 : PIN_BUCKETS_MIN;
+	struct pin **buckets = calloc(count, sizeof *buckets), **from = cache->pins;
+
+	if (!buckets)
+		return -ENOMEM;
+	cache->pins = buckets;
+	cache->pin_buckets = count;
+	for (size_t i = 0; i < old; i++) {
+		struct pin *next;
+
+		for (struct pin *pin = from[i]; pin; pin = next) {
+			struct pin **bucket = pin_bucket(cache, pin->id);
+
+			next = pin->next;
+			pin->next = *bucket;
+			*bucket = pin;
+		}
+	}
+	free(from);
 	return 0;
 }
 
-/* The index of a pin of ID; PIN_COUNT: none. */
-static size_t pin_find(const struct fdcache *cache, uint64_t id)
+/* FD, or the bytes of HANDLE. */
+static int pin_add(struct fdcache *cache, uint64_t id, int fd, const void *handle, size_t size)
 {
-	size_t i = 0;
+	struct pin *pin, **bucket;
 
-	while (i < cache->pin_count && cache->pins[i].id != id)
-		i++;
-	return i;
+	if (cache->pin_count == cache->pin_buckets && pins_grow(cache) < 0)
+		return -ENOMEM;
+	pin = malloc(sizeof *pin + size);
+	if (!pin)
+		return -ENOMEM;
+	bucket = pin_bucket(cache, id);
+	*pin = (struct pin){ .next = *bucket, .id = id, .fd = fd, .size = size };
+	if (size)
+		memcpy(pin->handle, handle, size);
+	*bucket = pin;
+	cache->pin_count++;
+	return 0;
 }
 
-static void pin_close(struct fdcache *cache, size_t i)
+int fdcache_pin(struct fdcache *cache, uint64_t id, int fd)
 {
-	close(cache->pins[i].fd);
-	cache->open--;
-	cache->pins[i] = cache->pins[--cache->pin_count];
+	SCOPED_LOCK(&cache->lock);
+	int r = pin_add(cache, id, fd, NULL, 0);
+
+	if (r < 0)
+		close(fd);
+	else
+		cache->open++;
+	return r;
+}
+
+int fdcache_pin_handle(struct fdcache *cache, uint64_t id, const struct file_handle *handle)
+{
+	SCOPED_LOCK(&cache->lock);
+	struct pin **old = pin_find(cache, id, true);
+
+	if (*old)
+		pin_drop(cache, old);
+	return pin_add(cache, id, -EBADF, handle, sizeof *handle + handle->handle_bytes);
 }
 
 void fdcache_unpin(struct fdcache *cache, uint64_t id)
 {
 	SCOPED_LOCK(&cache->lock);
-	size_t i = pin_find(cache, id);
+	struct pin **link = pin_find(cache, id, false);
 
-	if (i < cache->pin_count)
-		pin_close(cache, i);
+	if (*link)
+		pin_drop(cache, link);
+}
+
+void fdcache_unpin_all(struct fdcache *cache, uint64_t id)
+{
+	SCOPED_LOCK(&cache->lock);
+
+	pins_drop(cache, id);
 }
 
 int fdcache_pinned(struct fdcache *cache, uint64_t id)
 {
 	SCOPED_LOCK(&cache->lock);
-	size_t i = pin_find(cache, id);
+	const struct pin *pin = *pin_find(cache, id, false);
 	int fd;
 
-	if (i == cache->pin_count)
+	if (!pin)
 		return -EBADF;
-	fd = fcntl(cache->pins[i].fd, F_DUPFD_CLOEXEC, 0);
+	fd = fcntl(pin->fd, F_DUPFD_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
+}
+
+struct file_handle *fdcache_pinned_handle(struct fdcache *cache, uint64_t id)
+{
+	SCOPED_LOCK(&cache->lock);
+	const struct pin *pin = *pin_find(cache, id, true);
+	void *copy = pin ? malloc(pin->size) : NULL;
+
+	return copy ? memcpy(copy, pin->handle, pin->size) : NULL;
 }
 
 void fdcache_forget(struct fdcache *cache, uint64_t id)
@@ -310,8 +406,7 @@ void fdcache_forget(struct fdcache *cache, uint64_t id)
 		if (!cache->entries[i].users)
 			entry_free(cache, i);
 	}
-	for (size_t i; (i = pin_find(cache, id)) < cache->pin_count;)
-		pin_close(cache, i);
+	pins_drop(cache, id);
 }
 
 size_t fdcache_open_count(struct fdcache *cache)

@@ -7,7 +7,8 @@
  * Nodes hold none themselves: RLIMIT_NOFILE can be small and hard, and a tree large.
  *
  * An fd that was got is counted until fdcache_put(), and is never closed meanwhile. Pinned fds (of
- * files whose last name is gone) stay until their node is forgotten.
+ * files whose last name is gone) stay until their node is forgotten. A file that has another name, which we do not
+ * know, needs none: the filesystem's own handle of it (name_to_handle_at(2)) is kept instead.
  * Threads: any; one lock, held for no system call but close(2) and the duplication of a pinned fd.
  */
 
@@ -50,6 +51,13 @@ int fdcache_pin(struct fdcache *cache, uint64_t id, int fd);
 void fdcache_unpin(struct fdcache *cache, uint64_t id);
 /* A duplicate of a pinned fd of ID, the caller's to close; -EBADF: none is pinned; or -EMFILE. */
 int fdcache_pinned(struct fdcache *cache, uint64_t id);
+/* Keep a copy of HANDLE for node ID, in place of one that there was. 0 or -ENOMEM. */
+struct file_handle;
+int fdcache_pin_handle(struct fdcache *cache, uint64_t id, const struct file_handle *handle);
+/* A copy of ID's handle, the caller's to free; NULL: there is none, or no memory. */
+struct file_handle *fdcache_pinned_handle(struct fdcache *cache, uint64_t id);
+/* All that is kept of ID, fds and handle: it has a name again. */
+void fdcache_unpin_all(struct fdcache *cache, uint64_t id);
 /* Everything of ID goes (once it is not in use). */
 void fdcache_forget(struct fdcache *cache, uint64_t id);
 /* Descriptors held now, pinned ones included. */

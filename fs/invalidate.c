@@ -1,74 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/invalidate.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
+#include "store/base/path_cursor.h"
 
-struct invalidation {
-	struct session *session;
-	int base_fd;
-	const struct view *old, *new;
-	uint64_t paths;
-	/* The directory of the last path: neighbours come one after another. */
-	char *directory;     /* owned; NULL: none yet */
-	uint64_t directory_id; /* 0: the kernel does not know it */
+/* The nodes that the kernel may know one directory by: the base's, and the views' where the base lacks it. */
+#define DIRECTORY_NODES_MAX 8
+
+struct directory {
+	uint64_t ids[DIRECTORY_NODES_MAX];
+	size_t count;
+	bool in_base; /* one of them is the base's */
 };
 
-/* A directory that a view has and the base lacks is known by its identity. */
-static uint64_t find_by_view(struct node_table *nodes, const struct view *view, const char *path)
-{
-	uint32_t index = view ? view_lookup(view, path) : VIEW_NONE;
-	struct node_key key;
+/* A directory of the base that the one view shows and the other does not. */
+struct turned {
+	char *path; /* owned */
+	bool vanished;
+};
 
-	if (index == VIEW_NONE)
-		return 0;
-	key = node_key_of_view(&view_at(view, index)->identity);
-	return node_find(nodes, &key);
+struct invalidation {
+	struct node_table *nodes;
+	const struct notices *notices;
+	struct path_cursor base;
+	const struct view *old, *new;
+	uint64_t paths;
+	int failed; /* the first error; 0 */
+	/* The directory of the last path: neighbours come one after another. */
+	char path[PATH_LENGTH_MAX + 1];
+	struct directory directory;
+	bool entered;
+	/* In order of paths, none beneath another. */
+	struct turned *turned;
+	size_t turned_count, turned_alloc;
+};
+
+static void invalidation_release(struct invalidation *state)
+{
+	for (size_t i = 0; i < state->turned_count; i++)
+		free(state->turned[i].path);
+	free(state->turned);
+	path_cursor_release(&state->base);
 }
 
-static uint64_t find_directory(struct invalidation *state, const char *path)
+static void note(struct invalidation *state, int r)
 {
-	struct node_table *nodes = overlay_nodes(state->session->overlay);
-	struct node_key key;
-	struct stat st;
-	uint64_t id = 0;
-
-	if (*path == '\0')
-		return NODE_ROOT;
-	if (path_stat(state->base_fd, path, &st) == 0) {
-		key = node_key_of_base(st.st_dev, st.st_ino);
-		id = node_find(nodes, &key);
-	}
-	if (!id)
-		id = find_by_view(nodes, state->old, path);
-	if (!id)
-		id = find_by_view(nodes, state->new, path);
-	return id;
-}
-
-/* The listing of the directory that was worked on, once all its names are through. */
-static void finish_directory(struct invalidation *state)
-{
-	if (state->directory && state->directory_id)
-		session_notify_inode(state->session, state->directory_id);
-	free(state->directory);
-	state->directory = NULL;
-}
-
-static int enter_directory(struct invalidation *state, const char *path, size_t length)
-{
-	if (state->directory && strlen(state->directory) == length &&
-		memcmp(state->directory, path, length) == 0)
-		return 0;
-	finish_directory(state);
-	state->directory = strndup(path, length);
-	if (!state->directory)
-		return -ENOMEM;
-	state->directory_id = find_directory(state, state->directory);
-	return 0;
+	if (r < 0 && r != -ENOENT && !state->failed)
+		state->failed = r;
 }
 
 static bool is_directory(const struct view *view, uint32_t index)
@@ -77,36 +60,264 @@ static bool is_directory(const struct view *view, uint32_t index)
 		(view_at(view, index)->kind == VIEW_DIRECTORY || view_at(view, index)->kind == VIEW_THROUGH);
 }
 
+static bool hides(const struct view *view, uint32_t index)
+{
+	return index != VIEW_NONE && !is_directory(view, index);
+}
+
+/* Does the view show a directory at the entry? IN_BASE: the base has one there. */
+static bool shows_directory(const struct view *view, uint32_t index, bool in_base)
+{
+	if (index == VIEW_NONE || view_at(view, index)->kind == VIEW_THROUGH)
+		return in_base;
+	return view_at(view, index)->kind == VIEW_DIRECTORY;
+}
+
+/* ---- the nodes of a path ---- */
+
+static int directory_add(struct directory *directory, uint64_t id)
+{
+	for (size_t i = 0; i < directory->count; i++) {
+		if (directory->ids[i] == id)
+			return 0;
+	}
+	if (!id)
+		return 0;
+	if (directory->count == DIRECTORY_NODES_MAX)
+		return -EOVERFLOW;
+	directory->ids[directory->count++] = id;
+	return 0;
+}
+
+/* A directory that a view has and the base lacks is known by its identity. */
+static uint64_t find_by_view(struct node_table *nodes, const struct view *view, const char *path)
+{
+	uint32_t index = view ? view_lookup(view, path) : VIEW_NONE;
+	struct node_key key;
+
+	if (!is_directory(view, index))
+		return 0;
+	key = node_key_of_view(&view_at(view, index)->identity);
+	return node_find(nodes, &key);
+}
+
+/* The base could not be asked: look at each node that there is. */
+static int find_by_walk(struct node_table *nodes, const char *path, struct directory *ret)
+{
+	cleanup_strbuf struct strbuf at = STRBUF_INIT;
+	struct node_met node;
+	uint32_t slot = 0;
+	int r;
+
+	while ((r = node_walk(nodes, &slot, &node, &at)) > 0) {
+		if (!S_ISDIR(node.type) || node.pinned || strcmp(strbuf_text(&at), path) != 0)
+			continue;
+		ret->in_base |= !node.patched;
+		r = directory_add(ret, node.id);
+		if (r < 0)
+			break;
+	}
+	return r;
+}
+
+/* Does the base say for certain that it has nothing at a path? (-ELOOP: a symlink is on the way.) */
+static bool is_absent(int r)
+{
+	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP;
+}
+
+static int find_directory(struct invalidation *state, const char *path, struct directory *ret)
+{
+	struct node_key key;
+	struct stat st;
+	int r;
+
+	*ret = (struct directory){ .count = 0 };
+	if (*path == '\0')
+		return directory_add(ret, NODE_ROOT);
+	r = path_cursor_stat(&state->base, path, &st);
+	if (r < 0 && !is_absent(r))
+		return find_by_walk(state->nodes, path, ret);
+	if (r == 0 && S_ISDIR(st.st_mode)) {
+		key = node_key_of_base(st.st_dev, st.st_ino);
+		directory_add(ret, node_find(state->nodes, &key));
+		ret->in_base = ret->count > 0;
+	}
+	directory_add(ret, find_by_view(state->nodes, state->old, path));
+	return directory_add(ret, find_by_view(state->nodes, state->new, path));
+}
+
+/* ---- the notices ---- */
+
+static void tell_directory(struct invalidation *state, const struct directory *directory)
+{
+	for (size_t i = 0; i < directory->count; i++)
+		note(state, state->notices->inode(state->notices->arg, directory->ids[i]));
+}
+
+static void tell_name(struct invalidation *state, const struct directory *directory, const char *name)
+{
+	for (size_t i = 0; i < directory->count; i++)
+		note(state, state->notices->entry(state->notices->arg, directory->ids[i], name));
+}
+
+/* The listing of the directory that was worked on, once all its names are through. */
+static void finish_directory(struct invalidation *state)
+{
+	if (state->entered)
+		tell_directory(state, &state->directory);
+	state->entered = false;
+}
+
+static int enter_directory(struct invalidation *state, const char *path, size_t length)
+{
+	if (state->entered && strlen(state->path) == length && memcmp(state->path, path, length) == 0)
+		return 0;
+	finish_directory(state);
+	if (length >= sizeof state->path)
+		return -ENAMETOOLONG;
+	memcpy(state->path, path, length);
+	state->path[length] = '\0';
+	state->entered = true;
+	return find_directory(state, state->path, &state->directory);
+}
+
+/* ---- directories of the base that vanish and return ---- */
+
+/* PATH is a directory on one side alone, as the views have it: where it is one of the base that the kernel knows, all beneath it turned. */
+static int remember_turned(struct invalidation *state, const char *path, bool vanished)
+{
+	struct directory directory;
+	char *copy;
+	int r;
+
+	if (state->turned_count && path_is_beneath(path, state->turned[state->turned_count - 1].path))
+		return 0;
+	r = find_directory(state, path, &directory);
+	if (r < 0 || !directory.in_base)
+		return r;
+	if (state->turned_count == state->turned_alloc) {
+		size_t alloc = state->turned_alloc ? state->turned_alloc * 2 : 16;
+		struct turned *grown = realloc(state->turned, alloc * sizeof *grown);
+
+		if (!grown)
+			return -ENOMEM;
+		state->turned = grown;
+		state->turned_alloc = alloc;
+	}
+	copy = strdup(path);
+	if (!copy)
+		return -ENOMEM;
+	state->turned[state->turned_count++] = (struct turned){ copy, vanished };
+	return 0;
+}
+
+/* The turned directory at or above PATH; NULL. */
+static const struct turned *turned_above(const struct invalidation *state, const char *path)
+{
+	size_t low = 0, high = state->turned_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (path_compare(state->turned[middle].path, path) <= 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low && path_is_beneath(path, state->turned[low - 1].path) ? &state->turned[low - 1] : NULL;
+}
+
+/*
+ * Who stands in a directory that has vanished, or holds a file of it open, holds names beneath it that nothing
+ * else reports. While it is gone nothing is remembered of its names (overlay_is_gone()) but an empty listing.
+ */
+static void tell_turned(struct invalidation *state)
+{
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+	struct node_met node;
+	uint32_t slot = 0;
+	int r = 0;
+
+	while (state->turned_count && (r = node_walk(state->nodes, &slot, &node, &path)) > 0) {
+		const struct turned *turned = turned_above(state, path.buf);
+		const char *slash = strrchr(path.buf, '/');
+
+		if (!turned || node.pinned)
+			continue;
+		if (S_ISDIR(node.type))
+			note(state, state->notices->inode(state->notices->arg, node.id));
+		if (turned->vanished && strcmp(path.buf, turned->path) != 0)
+			note(state, state->notices->entry(state->notices->arg, node.parent,
+				slash ? slash + 1 : path.buf));
+	}
+	note(state, r);
+}
+
 static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_index)
 {
 	struct invalidation *state = arg;
 	const char *slash = strrchr(path, '/');
-	size_t length = slash ? (size_t)(slash - path) : 0;
+	struct directory itself;
 
 	state->paths++;
-	/* A directory stays the node it is; its attributes are asked for again. */
 	if (*path == '\0' || is_directory(state->old, old_index) || is_directory(state->new, new_index)) {
-		uint64_t id = find_directory(state, path);
-
-		if (id)
-			session_notify_inode(state->session, id);
+		note(state, find_directory(state, path, &itself));
+		tell_directory(state, &itself);
+		/* Its attributes are asked for again; its name leads where it led, and maybe to mounts. */
+		if (*path == '\0' || (shows_directory(state->old, old_index, itself.in_base) &&
+					     shows_directory(state->new, new_index, itself.in_base)))
+			return 0;
 	}
-	if (*path == '\0')
-		return 0;
-	/* Without memory to remember the directory by, each of its names finds it anew. */
-	if (enter_directory(state, path, length) < 0)
-		return 0;
-	if (state->directory_id)
-		session_notify_entry(state->session, state->directory_id, slash ? slash + 1 : path);
+	if (hides(state->old, old_index) != hides(state->new, new_index))
+		note(state, remember_turned(state, path, hides(state->new, new_index)));
+	note(state, enter_directory(state, path, slash ? (size_t)(slash - path) : 0));
+	if (state->entered)
+		tell_name(state, &state->directory, slash ? slash + 1 : path);
 	return 0;
 }
 
-uint64_t invalidate_difference(struct session *session, int base_fd, const struct view *old,
-	const struct view *new)
+static void tell_relinked(void *arg, uint64_t id)
 {
-	struct invalidation state = { .session = session, .base_fd = base_fd, .old = old, .new = new };
+	struct invalidation *state = arg;
 
-	view_diff(old, new, tell, &state);
+	note(state, state->notices->attributes(state->notices->arg, id));
+}
+
+int invalidate_tell(struct overlay *overlay, int base_fd, const struct view *old, const struct view *new,
+	const struct notices *notices, uint64_t *ret_paths)
+{
+	CLEANUP(invalidation_release)
+	struct invalidation state = { .nodes = overlay_nodes(overlay), .notices = notices, .base = PATH_CURSOR_INIT(base_fd), .old = old,
+		.new = new };
+	int r = view_diff(old, new, tell, &state);
+
 	finish_directory(&state);
-	return state.paths;
+	tell_turned(&state);
+	overlay_each_relinked(overlay, tell_relinked, &state);
+	*ret_paths = state.paths;
+	return r < 0 ? r : state.failed;
+}
+
+static int notify_entry(void *session, uint64_t parent, const char *name)
+{
+	return session_notify_entry(session, parent, name);
+}
+
+static int notify_inode(void *session, uint64_t id)
+{
+	return session_notify_inode(session, id);
+}
+
+static int notify_attributes(void *session, uint64_t id)
+{
+	return session_notify_attributes(session, id);
+}
+
+int invalidate_difference(struct session *session, int base_fd, const struct view *old,
+	const struct view *new, uint64_t *ret_paths)
+{
+	struct notices notices = { notify_entry, notify_inode, notify_attributes, session };
+
+	return invalidate_tell(session->overlay, base_fd, old, new, &notices, ret_paths);
 }

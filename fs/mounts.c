@@ -5,9 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/sysmacros.h>
 
 #include "store/base/cleanup.h"
+
+/* Linux 5.10; headers of older libraries lack them. */
+#define STATVFS_NOSYMFOLLOW 0x2000u
+#define MOUNT_NOSYMFOLLOW 256u
 
 /* Space, tab, newline and backslash stand as \040 and so on. In place. */
 static void unescape(char *text)
@@ -115,4 +120,28 @@ int mounts_find_device(const char *directory, dev_t device, bool *ret_there, boo
 	*ret_there = search.there;
 	*ret_topmost = search.topmost;
 	return r;
+}
+
+unsigned long mounts_flags(const struct statvfs *st)
+{
+	static const struct {
+		unsigned long here, there;
+	} flags[] = {
+		{ ST_RDONLY, MS_RDONLY },
+		{ ST_NOSUID, MS_NOSUID },
+		{ ST_NODEV, MS_NODEV },
+		{ ST_NOEXEC, MS_NOEXEC },
+		{ ST_NOATIME, MS_NOATIME },
+		{ ST_NODIRATIME, MS_NODIRATIME },
+		{ ST_RELATIME, MS_RELATIME },
+		{ STATVFS_NOSYMFOLLOW, MOUNT_NOSYMFOLLOW },
+	};
+	unsigned long result = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		result |= st->f_flag & flags[i].here ? flags[i].there : 0;
+	/* Without either, mount(2) would choose the second. */
+	if (!(result & (MS_NOATIME | MS_RELATIME)))
+		result |= MS_STRICTATIME;
+	return result;
 }

@@ -2,10 +2,14 @@
 #ifndef VENEER_FS_MOUNTS_H
 #define VENEER_FS_MOUNTS_H
 
-/* What /proc/self/mountinfo (proc(5)) says of a directory; the directory itself is never touched. */
+/*
+ * What /proc/self/mountinfo (proc(5)) says of a directory, which is never touched itself; and what a mount over a
+ * directory takes over from the one that it lies on.
+ */
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 
 #include "store/base/error.h"
@@ -18,6 +22,12 @@
  * where the line does not say.
  */
 int mounts_line(char *line, const char *directory, dev_t *ret_device);
+
+/*
+ * The flags of mount(2) for a mount that shows what lies on the filesystem of ST: whatever was forbidden there (set-id
+ * bits, devices, programs, writing, symlinks) stays so, and access times are kept as there.
+ */
+unsigned long mounts_flags(const struct statvfs *st);
 
 /* Is the topmost mount at the absolute path DIRECTORY veneer's? */
 int mounts_find(const char *directory, bool *ret_ours, struct error *err);

@@ -16,7 +16,10 @@
 #define BUCKETS_MIN 1024u
 #define NAMES_BYTES ((size_t)SLOT_MAX * 64)
 
-enum { NODE_PINNED = 1 };
+enum {
+	NODE_PINNED = 1, /* no path leads to it */
+	NODE_HELD = 2,	 /* and an fd is kept for it */
+};
 
 /* Links are slots; 0: none. All fields are guarded by the table's lock. */
 struct node {
@@ -41,6 +44,7 @@ struct node_table {
 	uint32_t bucket_count;
 	uint64_t *pages;     /* for each page of slots, which of its 64 are in use */
 	uint32_t page_hint;  /* no page below it has a free slot */
+	uint32_t page_end;   /* no slot of this page or of a later one was ever in use */
 	size_t used;
 	uint64_t sequence; /* high part of the last id given */
 	node_reap_fn reap;
@@ -113,6 +117,7 @@ struct node_table *node_table_new(const struct node_key *root)
 	node->next = 0;
 	table->buckets[bucket_of(table, root)] = 1;
 	table->pages[0] = 3; /* slot 0 is no slot */
+	table->page_end = 1;
 	table->used = 1;
 	return table;
 }
@@ -189,6 +194,8 @@ static uint32_t slot_take(struct node_table *table)
 	table->page_hint = page;
 	if (page == PAGE_MAX)
 		return 0;
+	if (page >= table->page_end)
+		table->page_end = page + 1;
 	slot = page * SLOTS_PER_PAGE + (uint32_t)__builtin_ctzll(~table->pages[page]);
 	table->pages[page] |= 1ull << slot % SLOTS_PER_PAGE;
 	table->used++;
@@ -352,6 +359,15 @@ static int node_add(struct node_table *table, struct node *parent, const char *n
 	return 0;
 }
 
+/* A path leads to it: what was put aside for it may go. Was there anything? */
+static int node_named(struct node *node)
+{
+	int was = node->flags & NODE_PINNED ? 1 : 0;
+
+	node->flags &= (uint16_t)~(NODE_PINNED | NODE_HELD);
+	return was;
+}
+
 int node_look_up(struct node_table *table, uint64_t parent_id, const char *name, const struct node_key *key,
 	mode_t type, struct content *content, uint64_t *ret_id)
 {
@@ -381,6 +397,17 @@ int node_look_up(struct node_table *table, uint64_t parent_id, const char *name,
 		return r;
 	node->lookups++;
 	*ret_id = node->id;
+	return node_named(node);
+}
+
+int node_look_up_again(struct node_table *table, uint64_t id)
+{
+	SCOPED_LOCK(&table->lock);
+	struct node *node = node_by_id(table, id);
+
+	if (!node || node->flags & NODE_PINNED)
+		return -ESTALE;
+	node->lookups++;
 	return 0;
 }
 
@@ -430,15 +457,13 @@ uint64_t node_find(struct node_table *table, const struct node_key *key)
 	return node ? node->id : 0;
 }
 
-int node_path(struct node_table *table, uint64_t id, struct strbuf *sb)
+/* The chain of names that leads to NODE, appended to SB. */
+static int path_add(const struct node_table *table, const struct node *node, struct strbuf *sb)
 {
-	SCOPED_LOCK(&table->lock);
-	const struct node *node = node_by_id(table, id), *at;
+	const struct node *at;
 	size_t length = 0, start = sb->len;
 	char *end;
 
-	if (!node)
-		return -ESTALE;
 	for (at = node; at->id != NODE_ROOT; at = &table->slots[at->parent])
 		length += strlen(arena_at(table->names, at->name)) + 1;
 	if (!length)
@@ -461,14 +486,57 @@ int node_path(struct node_table *table, uint64_t id, struct strbuf *sb)
 	return 0;
 }
 
+int node_path(struct node_table *table, uint64_t id, struct strbuf *sb)
+{
+	SCOPED_LOCK(&table->lock);
+	const struct node *node = node_by_id(table, id);
+
+	return node ? path_add(table, node, sb) : -ESTALE;
+}
+
+/* The first slot in use at or behind SLOT; 0: there is none. */
+static uint32_t slot_next(const struct node_table *table, uint32_t slot)
+{
+	for (uint32_t page = slot / SLOTS_PER_PAGE; page < table->page_end; page++) {
+		uint64_t used = table->pages[page];
+
+		if (page == slot / SLOTS_PER_PAGE)
+			used &= UINT64_MAX << slot % SLOTS_PER_PAGE;
+		if (used)
+			return page * SLOTS_PER_PAGE + (uint32_t)__builtin_ctzll(used);
+	}
+	return 0;
+}
+
+int node_walk(struct node_table *table, uint32_t *slot, struct node_met *ret, struct strbuf *path)
+{
+	SCOPED_LOCK(&table->lock);
+	/* The first two are no slot and the root. */
+	uint32_t next = slot_next(table, *slot < 2 ? 2 : *slot);
+	const struct node *node = &table->slots[next];
+
+	if (!next)
+		return 0;
+	*slot = next + 1;
+	*ret = (struct node_met){ .id = node->id, .parent = table->slots[node->parent].id,
+		.type = (mode_t)node->type << 12, .patched = node->content != 0,
+		.pinned = node->flags & NODE_PINNED };
+	strbuf_reset(path);
+	return path_add(table, node, path) < 0 ? -ENOMEM : 1;
+}
+
 int node_move(struct node_table *table, const struct node_key *key, uint64_t parent_id, const char *name)
 {
 	SCOPED_LOCK(&table->lock);
 	struct node *parent = node_by_id(table, parent_id), *node = node_by_key(table, key);
+	int r;
 
 	if (!node)
 		return 0; /* the kernel does not know it: nothing to keep right */
-	return parent ? node_rename_locked(table, node, parent, name) : -ESTALE;
+	if (!parent)
+		return -ESTALE;
+	r = node_rename_locked(table, node, parent, name);
+	return r < 0 ? r : node_named(node);
 }
 
 bool node_is_named(struct node_table *table, uint64_t id, uint64_t parent_id, const char *name)
@@ -480,14 +548,14 @@ bool node_is_named(struct node_table *table, uint64_t id, uint64_t parent_id, co
 		strcmp(arena_at(table->names, node->name), name) == 0;
 }
 
-bool node_set_pinned(struct node_table *table, uint64_t id)
+bool node_set_pinned(struct node_table *table, uint64_t id, bool held)
 {
 	SCOPED_LOCK(&table->lock);
 	struct node *node = node_by_id(table, id);
-	bool was = !node || node->flags & NODE_PINNED;
+	bool was = !node || node->flags & NODE_HELD;
 
 	if (node)
-		node->flags |= NODE_PINNED;
+		node->flags |= (uint16_t)(NODE_PINNED | (held ? NODE_HELD : 0));
 	return was;
 }
 

@@ -49,7 +49,7 @@ struct node_info {
 	struct node_key key;
 	mode_t type;		 /* S_IFMT part */
 	struct content *content; /* counted; NULL for nodes of the base. node_info_release() */
-	bool pinned;		 /* its path is gone: an fd is kept for it elsewhere */
+	bool pinned;		 /* its path is gone: an fd or a handle is kept for it elsewhere */
 };
 #define NODE_INFO_INIT { .content = NULL }
 void node_info_release(struct node_info *info);
@@ -61,11 +61,14 @@ int node_get(struct node_table *table, uint64_t id, struct node_info *ret);
 /*
  * The node of KEY, made if there is none, known as NAME in PARENT from now on, looked up once more.
  * CONTENT (borrowed; counted by the node) for nodes of a patch. -ESTALE: no such parent; -ENOSPC: the
- * table is full; -ELOOP: PARENT lies below the node; -EIO: two contents of one key.
+ * table is full; -ELOOP: PARENT lies below the node; -EIO: two contents of one key. 1 for 0 where it was pinned: it
+ * has a name again, and what was kept for it may go.
  */
 int node_look_up(struct node_table *table, uint64_t parent, const char *name, const struct node_key *key,
 	mode_t type, struct content *content, uint64_t *ret_id);
 
+/* One look-up more of a node by whatever name it is known; -ESTALE: no such node, or its path is gone. */
+int node_look_up_again(struct node_table *table, uint64_t id);
 /* COUNT look-ups are forgotten. Unknown ids are ignored. */
 void node_forget(struct node_table *table, uint64_t id, uint64_t count);
 /* REAP hears of each node that is gone, under the table's lock. Set before threads start. */
@@ -78,12 +81,28 @@ uint64_t node_find(struct node_table *table, const struct node_key *key);
 /* The component-relative path, "" for the root, appended to SB. -ESTALE; -ENOMEM. */
 int node_path(struct node_table *table, uint64_t id, struct strbuf *sb);
 
-/* The node of KEY is now called NAME in PARENT (rename through the mount). */
+/* A node as a walk of the table meets it. */
+struct node_met {
+	uint64_t id, parent;
+	mode_t type;  /* S_IFMT part */
+	bool patched; /* its content is a patch's */
+	bool pinned;
+};
+/*
+ * One node after the other, but for the root: *SLOT, 0 at first, moves on; *RET is the node, PATH (overwritten) its path. 1; 0: that
+ * was all; -ENOMEM. What comes or goes in the meantime is met or not.
+ */
+int node_walk(struct node_table *table, uint32_t *slot, struct node_met *ret, struct strbuf *path);
+
+/* The node of KEY is now called NAME in PARENT (rename through the mount). 1 for 0 as with node_look_up(). */
 int node_move(struct node_table *table, const struct node_key *key, uint64_t parent, const char *name);
 /* Is NAME in PARENT the path that the node is known by? */
 bool node_is_named(struct node_table *table, uint64_t id, uint64_t parent, const char *name);
-/* Its path has gone: an fd is kept for it (fdcache_pin). Was that so already? (Of unknown ids: yes.) */
-bool node_set_pinned(struct node_table *table, uint64_t id);
+/*
+ * Its path has gone: a handle, or for HELD an fd, is kept for it (fdcache_pin). Was an fd kept already? (Of unknown ids: yes.)
+ * So it stays until the node is looked up or moved.
+ */
+bool node_set_pinned(struct node_table *table, uint64_t id, bool held);
 
 /*
  * Passthrough: backing ids, one a node, kept while it is open. node_backing_use() counts an opening and

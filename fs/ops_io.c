@@ -12,17 +12,26 @@
 #include "store/base/cleanup.h"
 #include "store/base/io.h"
 
+/* Of one request to copy: the caller asks again for the rest, and a thread is not taken for long. */
+#define COPY_MAX ((size_t)16 << 20)
+
 static bool wants_write(int flags)
 {
 	return (flags & O_ACCMODE) != O_RDONLY;
 }
 
+static uint32_t open_flags(int32_t backing)
+{
+	return backing ? ABI_FOPEN_PASSTHROUGH : FOPEN_KEEP_CACHE;
+}
+
 /* Under passthrough: register the file behind the node, and answer with its id. */
 static void reply_passthrough(fuse_req_t req, struct session *session, fuse_ino_t ino)
 {
-	struct abi_open_out out = { .open_flags = ABI_FOPEN_PASSTHROUGH };
+	struct abi_open_out out = { .fh = 0 };
 	int r = passthrough_open(session, ino, &out.backing_id);
 
+	out.open_flags = open_flags(out.backing_id);
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else if (fuse_reply_buf(req, (const char *)&out, sizeof out) < 0)
@@ -88,7 +97,7 @@ static int reply_create_passthrough(fuse_req_t req, struct session *session, con
 	out.entry.nodeid = entry->id;
 	out.entry.entry_valid = out.entry.attr_valid = (uint64_t)TIMEOUT_INFINITE;
 	fill_attr(&entry->st, &out.entry.attr);
-	out.open.open_flags = ABI_FOPEN_PASSTHROUGH;
+	out.open.open_flags = open_flags(out.open.backing_id);
 	if (fuse_reply_buf(req, (const char *)&out, sizeof out) < 0) {
 		passthrough_release(session, entry->id);
 		overlay_forget(session->overlay, entry->id, 1);
@@ -139,19 +148,41 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fus
 		fuse_reply_buf(req, buf, (size_t)n);
 }
 
+/* All of it, or what could be written before the first error; the error where that is nothing. */
+static ssize_t write_some(int fd, const char *buf, size_t size, off_t off)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t n = pwrite(fd, buf + done, size - done, off + (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && !done)
+			return -errno;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
 void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
 	struct fuse_file_info *fi)
 {
 	struct session *session = ops_begin(req, REQUEST_WRITE);
 	cleanup_fdref struct fdref file = FDREF_INIT;
-	int r = overlay_open(session->overlay, ino, FD_WRITE, &file);
+	ssize_t n = overlay_open(session->overlay, ino, FD_WRITE, &file);
 
-	if (r == 0)
-		r = io_pwrite(file.fd, buf, size, (uint64_t)off);
-	if (r < 0)
-		fuse_reply_err(req, -r);
+	/* Through a shared mapping it is in the page cache already, for all to see. */
+	if (n == -EROFS)
+		session_pages_spoiled(session, ino);
+	if (n == 0)
+		n = write_some(file.fd, buf, size, off);
+	if (n < 0)
+		fuse_reply_err(req, (int)-n);
 	else
-		fuse_reply_write(req, size);
+		fuse_reply_write(req, (size_t)n);
 }
 
 void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -233,7 +264,8 @@ void ops_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct
 	if (n == 0)
 		n = overlay_open(session->overlay, ino_out, FD_WRITE, &to);
 	if (n == 0) {
-		n = copy_file_range(from.fd, &off_in, to.fd, &off_out, len, (unsigned)flags);
+		n = copy_file_range(from.fd, &off_in, to.fd, &off_out, len < COPY_MAX ? len : COPY_MAX,
+			(unsigned)flags);
 		if (n < 0)
 			n = -errno;
 	}

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
@@ -33,12 +34,14 @@ int overlay_new(const struct overlay_config *config, struct view *view, struct o
 	pthread_condattr_destroy(&monotonic);
 	overlay->nodes = node_table_new(&root);
 	overlay->fds = fdcache_new(config->fd_capacity);
+	overlay->handles_fd = overlay_open_handles(config->base_fd);
 	if (!overlay->nodes || !overlay->fds) {
 		overlay_free(overlay);
 		return -ENOMEM;
 	}
 	node_table_on_reap(overlay->nodes, (node_reap_fn)fdcache_forget, overlay->fds);
 	overlay->view = view ? view_ref(view) : NULL;
+	hidden_count(view, config->base_fd, &overlay->hidden);
 	*ret = overlay;
 	return 0;
 }
@@ -48,8 +51,12 @@ void overlay_free(struct overlay *overlay)
 	if (!overlay)
 		return;
 	view_unref(overlay->view);
+	hidden_free(overlay->hidden);
+	hidden_free(overlay->hidden_before);
 	node_table_free(overlay->nodes);
 	fdcache_free(overlay->fds);
+	if (overlay->handles_fd >= 0)
+		close(overlay->handles_fd);
 	pthread_cond_destroy(&overlay->view_drained);
 	pthread_mutex_destroy(&overlay->view_lock);
 	free(overlay);
@@ -77,7 +84,7 @@ void overlay_enter(struct overlay *overlay, struct overlay_guard *ret)
 	SCOPED_LOCK(&overlay->view_lock);
 
 	overlay->inside[overlay->generation & 1]++;
-	*ret = (struct overlay_guard){ overlay, overlay->view, overlay->generation };
+	*ret = (struct overlay_guard){ overlay, overlay->view, overlay->hidden, overlay->generation };
 }
 
 void overlay_leave(struct overlay_guard *guard)
@@ -94,10 +101,16 @@ void overlay_leave(struct overlay_guard *guard)
 
 struct view *overlay_publish(struct overlay *overlay, struct view *view)
 {
-	SCOPED_LOCK(&overlay->view_lock);
-	struct view *old = overlay->view;
+	struct hidden *hidden;
+	struct view *old;
 
+	hidden_count(view, overlay->config.base_fd, &hidden);
+	hidden_free(overlay->hidden_before);
+	SCOPED_LOCK(&overlay->view_lock);
+	old = overlay->view;
 	overlay->view = view ? view_ref(view) : NULL;
+	overlay->hidden_before = overlay->hidden;
+	overlay->hidden = hidden;
 	overlay->generation++;
 	return old;
 }
@@ -127,6 +140,28 @@ struct view *overlay_view(struct overlay *overlay)
 	SCOPED_LOCK(&overlay->view_lock);
 
 	return overlay->view ? view_ref(overlay->view) : NULL;
+}
+
+struct relinked {
+	struct overlay *overlay;
+	overlay_node_fn fn;
+	void *arg;
+};
+
+static void tell_relinked(void *arg, const struct node_key *key)
+{
+	struct relinked *relinked = arg;
+	uint64_t id = node_find(relinked->overlay->nodes, key);
+
+	if (id)
+		relinked->fn(relinked->arg, id);
+}
+
+void overlay_each_relinked(struct overlay *overlay, overlay_node_fn fn, void *arg)
+{
+	struct relinked relinked = { overlay, fn, arg };
+
+	hidden_diff(overlay->hidden_before, overlay->hidden, tell_relinked, &relinked);
 }
 
 /* ---- places ---- */
@@ -175,4 +210,11 @@ int overlay_place(struct overlay_guard *guard, uint64_t id, struct overlay_place
 		return -ENOMEM;
 	view_descend(guard->view, ret);
 	return 0;
+}
+
+bool overlay_is_gone(struct overlay_guard *guard, uint64_t id)
+{
+	cleanup_place struct overlay_place place = { NULL, VIEW_NONE, false };
+
+	return overlay_place(guard, id, &place) < 0 || place.gone;
 }

@@ -27,6 +27,7 @@
 #include "store/view.h"
 
 struct overlay;
+struct hidden;
 
 /* Opens the bytes of a patched file when its object is missing or damaged: makes it again from git. */
 typedef int (*object_heal_fn)(void *arg, const struct hash128 *object, const struct oid *blob, uint64_t size);
@@ -53,19 +54,23 @@ bool overlay_denies_write(const struct overlay *overlay);
 struct overlay_guard {
 	struct overlay *overlay;
 	const struct view *view; /* NULL: the bare base. Good until overlay_leave() */
+	const struct hidden *hidden; /* hard links that VIEW hides; NULL: none */
 	unsigned generation;
 };
 void overlay_enter(struct overlay *overlay, struct overlay_guard *ret);
 void overlay_leave(struct overlay_guard *guard);
 #define cleanup_overlay_guard __attribute__((cleanup(overlay_leave)))
 
-/* Swap the view for VIEW (counted by the overlay; NULL: the bare base). One caller at a time. Returns the old one: its
- * count is the caller's. */
+/* Swap the view for VIEW (counted by the overlay; NULL: the bare base). One caller at a time, who has drained before. Returns
+ * the old one: its count is the caller's. Where the base cannot be asked which hard links VIEW hides, links count as there. */
 struct view *overlay_publish(struct overlay *overlay, struct view *view);
 /* Wait until each request that entered before the last publish has left; false after TIMEOUT_MS. */
 bool overlay_drain(struct overlay *overlay, int timeout_ms);
 /* A counted reference to the current view; NULL: the bare base. */
 struct view *overlay_view(struct overlay *overlay);
+/* Calls FN for each node of the base whose number of links the last publish changed. By the caller of overlay_publish(). */
+typedef void (*overlay_node_fn)(void *arg, uint64_t id);
+void overlay_each_relinked(struct overlay *overlay, overlay_node_fn fn, void *arg);
 
 /* ---- reading ---- */
 
@@ -97,6 +102,8 @@ struct overlay_place {
 void overlay_place_release(struct overlay_place *place);
 #define cleanup_place __attribute__((cleanup(overlay_place_release)))
 int overlay_place(struct overlay_guard *guard, uint64_t id, struct overlay_place *ret);
+/* Did the view take directory ID away? What is not in it now may be there after a switch that names nothing in it. */
+bool overlay_is_gone(struct overlay_guard *guard, uint64_t id);
 
 /* An O_PATH fd of a base directory (-ENOENT for one that only the view has), or of any node (overlay_open_path). */
 int overlay_base_directory(struct overlay *overlay, uint64_t id, struct fdref *ret);

@@ -77,10 +77,18 @@ static void stat_base_directory(struct overlay_guard *guard, uint32_t view_index
 		st->st_nlink = (nlink_t)((long)st->st_nlink + link_count_delta(guard->view, view_index, fd));
 }
 
+/* What every inode of the base shows: its number, and the links that the view has left it. */
+static void stat_base(struct overlay_guard *guard, const struct node_key *key, struct stat *st)
+{
+	nlink_t hidden = S_ISDIR(st->st_mode) ? 0 : hidden_links(guard->hidden, key);
+
+	st->st_nlink -= hidden < st->st_nlink ? hidden : st->st_nlink;
+	st->st_ino = overlay_base_inode(guard->overlay, st->st_dev, st->st_ino);
+}
+
 static int resolve_base(struct overlay_guard *guard, int base_fd, const char *name, uint32_t view_index,
 	struct stat *ret_st, struct node_key *ret_key)
 {
-	struct overlay *overlay = guard->overlay;
 	struct stat st;
 
 	if (base_fd < 0)
@@ -88,7 +96,7 @@ static int resolve_base(struct overlay_guard *guard, int base_fd, const char *na
 	if (fstatat(base_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	*ret_key = node_key_of_base(st.st_dev, st.st_ino);
-	st.st_ino = overlay_base_inode(overlay, st.st_dev, st.st_ino);
+	stat_base(guard, ret_key, &st);
 	if (view_index != VIEW_NONE) {
 		cleanup_close int fd = -EBADF;
 
@@ -184,6 +192,8 @@ int overlay_lookup_at(struct overlay_guard *guard, uint64_t parent, const struct
 	r = node_look_up(guard->overlay->nodes, parent, name, &key, entry.st.st_mode, content, &entry.id);
 	if (r < 0)
 		return r;
+	if (r > 0)
+		fdcache_unpin_all(guard->overlay->fds, entry.id);
 	*ret = entry;
 	return 0;
 }
@@ -244,7 +254,7 @@ int overlay_getattr(struct overlay_guard *guard, uint64_t id, struct stat *ret)
 		close(fd);
 		if (r < 0)
 			return r;
-		st.st_ino = overlay_base_inode(overlay, st.st_dev, st.st_ino);
+		stat_base(guard, &info.key, &st);
 		*ret = st;
 		return 0;
 	}
@@ -252,7 +262,7 @@ int overlay_getattr(struct overlay_guard *guard, uint64_t id, struct stat *ret)
 		return r;
 	if (fstatat(ref.fd, "", &st, AT_EMPTY_PATH) < 0)
 		return -errno;
-	st.st_ino = overlay_base_inode(overlay, st.st_dev, st.st_ino);
+	stat_base(guard, &info.key, &st);
 	if (S_ISDIR(info.type))
 		stat_base_directory(guard, place.view_index, ref.fd, &st);
 	*ret = st;

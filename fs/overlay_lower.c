@@ -7,9 +7,15 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
+
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
 
 #define RENAME_TRIES_MAX 10000 /* one try a rename that passes by */
 
@@ -39,13 +45,22 @@ static int open_long(int base_fd, const char *path, int flags)
 	return path_open(from, path, flags, 0);
 }
 
+static bool is_file_of(int fd, const struct node_info *info)
+{
+	struct node_key key;
+	struct stat st;
+
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+		return false;
+	key = node_key_of_base(st.st_dev, st.st_ino);
+	return key.high == info->key.high && key.low == info->key.low;
+}
+
 /* The node's file, if its path leads to it. */
 static int open_by_path_once(struct overlay *overlay, const struct node_info *info, int flags)
 {
 	cleanup_strbuf struct strbuf path = STRBUF_INIT;
 	cleanup_close int fd = -EBADF;
-	struct node_key key;
-	struct stat st;
 	int r = node_path(overlay->nodes, info->id, &path);
 
 	if (r < 0)
@@ -53,12 +68,7 @@ static int open_by_path_once(struct overlay *overlay, const struct node_info *in
 	fd = open_long(overlay->config.base_fd, strbuf_text(&path), flags);
 	if (fd < 0)
 		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP ? -ESTALE : fd;
-	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
-		return -errno;
-	key = node_key_of_base(st.st_dev, st.st_ino);
-	if (key.high != info->key.high || key.low != info->key.low)
-		return -ESTALE;
-	return TAKE_FD(fd);
+	return is_file_of(fd, info) ? TAKE_FD(fd) : -ESTALE;
 }
 
 /*
@@ -95,6 +105,57 @@ static int open_flags_of(enum fd_kind kind)
 	return kind == FD_PATH ? O_PATH : kind == FD_WRITE ? O_RDWR | O_NONBLOCK : O_RDONLY | O_NONBLOCK;
 }
 
+/* The node's file by the handle that was put aside when its name went; -ESTALE: none was, or the file is gone. */
+static int open_by_handle(struct overlay *overlay, const struct node_info *info, int flags)
+{
+	cleanup_free struct file_handle *handle = fdcache_pinned_handle(overlay->fds, info->id);
+	cleanup_close int fd = -EBADF;
+
+	if (!handle)
+		return -ESTALE;
+	fd = open_by_handle_at(overlay->handles_fd, handle, flags | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return is_file_of(fd, info) ? TAKE_FD(fd) : -ESTALE;
+}
+
+union handle {
+	struct file_handle header;
+	char bytes[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+};
+
+static bool handle_make(int fd, union handle *ret)
+{
+	int mount;
+
+	ret->header.handle_bytes = MAX_HANDLE_SZ;
+	return name_to_handle_at(fd, "", &ret->header, &mount, AT_EMPTY_PATH) == 0;
+}
+
+int overlay_open_handles(int base_fd)
+{
+	cleanup_close int fd = reopen(base_fd, O_RDONLY | O_DIRECTORY);
+	cleanup_close int probe = -EBADF;
+	union handle handle;
+	struct statfs st;
+
+	/* A FUSE filesystem may make handles that are good only as long as the kernel remembers the inode. */
+	if (fd < 0 || fstatfs(fd, &st) < 0 || st.f_type == FUSE_SUPER_MAGIC || !handle_make(fd, &handle))
+		return -EBADF;
+	/* It takes CAP_DAC_READ_SEARCH, where the filesystem is of this user namespace. */
+	probe = open_by_handle_at(fd, &handle.header, O_PATH | O_CLOEXEC);
+	return probe < 0 ? -EBADF : TAKE_FD(fd);
+}
+
+int overlay_keep_handle(struct overlay *overlay, uint64_t id, int fd, dev_t device)
+{
+	union handle handle;
+
+	if (overlay->handles_fd < 0 || device != overlay->base_device || !handle_make(fd, &handle))
+		return -EOPNOTSUPP;
+	return fdcache_pin_handle(overlay->fds, id, &handle.header);
+}
+
 int overlay_open_lower(struct overlay *overlay, const struct node_info *info, enum fd_kind kind)
 {
 	int flags = open_flags_of(kind), fd = -ESTALE;
@@ -106,8 +167,10 @@ int overlay_open_lower(struct overlay *overlay, const struct node_info *info, en
 		return fd;
 	/* Its name is gone, maybe since just now: then an fd was put aside before. */
 	pinned = fdcache_pinned(overlay->fds, info->id);
+	if (pinned == -EBADF)
+		return open_by_handle(overlay, info, flags);
 	if (pinned < 0)
-		return pinned == -EBADF ? -ESTALE : pinned;
+		return pinned;
 	return kind == FD_PATH ? TAKE_FD(pinned) : reopen(pinned, flags);
 }
 

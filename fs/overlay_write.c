@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "fs/creds.h"
 #include "fs/overlay_internal.h"
@@ -123,6 +125,21 @@ int overlay_symlink(struct overlay_guard *guard, const struct overlay_cred *cred
 	return target_lookup(guard, parent, &target, ret);
 }
 
+/* The node stays known by the name that it had, while that is good: the new one may be short-lived. */
+static int link_lookup(struct overlay_guard *guard, uint64_t parent, const struct target *target, uint64_t id,
+	struct overlay_entry *ret)
+{
+	int r = node_look_up_again(guard->overlay->nodes, id);
+
+	if (r < 0)
+		return target_lookup(guard, parent, target, ret);
+	ret->id = id;
+	r = overlay_getattr(guard, id, &ret->st);
+	if (r < 0)
+		overlay_forget(guard->overlay, id, 1);
+	return r;
+}
+
 int overlay_link(struct overlay_guard *guard, uint64_t id, uint64_t parent, const char *name,
 	struct overlay_entry *ret)
 {
@@ -139,23 +156,27 @@ int overlay_link(struct overlay_guard *guard, uint64_t id, uint64_t parent, cons
 	snprintf(link, sizeof link, "/proc/self/fd/%d", file.fd);
 	if (linkat(AT_FDCWD, link, target.directory.fd, name, AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
-	return target_lookup(guard, parent, &target, ret);
+	return link_lookup(guard, parent, &target, id, ret);
 }
 
 /*
- * The kernel may know a file by the name that is about to go: then an fd is put aside, for afterwards no path
- * leads to it. Where the name does not go after all, neither is the fd kept.
+ * The kernel may know the file whose name is about to go: then an fd is put aside, for afterwards maybe no path
+ * leads to it. Where the name does not go after all, or another is good, neither is the fd kept.
  */
 struct victim {
 	struct overlay *overlay;
 	uint64_t id; /* 0: nothing was put aside */
+	int fd;	     /* of the file, besides the one put aside */
+	bool named;  /* the name is the one that the node is known by */
 };
-#define VICTIM_INIT { NULL, 0 }
+#define VICTIM_INIT { NULL, 0, -EBADF, false }
 
 static void victim_release(struct victim *victim)
 {
 	if (victim->id)
 		fdcache_unpin(victim->overlay->fds, victim->id);
+	if (victim->fd >= 0)
+		close(victim->fd);
 }
 #define cleanup_victim __attribute__((cleanup(victim_release)))
 
@@ -167,7 +188,7 @@ static int victim_pin(struct overlay *overlay, int directory, uint64_t parent, c
 	struct node_key key;
 	struct stat st;
 	uint64_t id;
-	int r;
+	int aside, r;
 
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd;
@@ -176,20 +197,39 @@ static int victim_pin(struct overlay *overlay, int directory, uint64_t parent, c
 	key = node_key_of_base(st.st_dev, st.st_ino);
 	if (except && except->high == key.high && except->low == key.low)
 		return 0;
-	/* A hard link that is known by another name keeps its path. */
 	id = node_find(overlay->nodes, &key);
-	if (!id || !node_is_named(overlay->nodes, id, parent, name))
+	if (!id)
 		return 0;
-	r = fdcache_pin(overlay->fds, id, TAKE_FD(fd));
+	aside = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (aside < 0)
+		return -errno;
+	r = fdcache_pin(overlay->fds, id, aside);
 	if (r == 0)
-		*ret = (struct victim){ overlay, id };
+		*ret = (struct victim){ overlay, id, TAKE_FD(fd), node_is_named(overlay->nodes, id, parent, name) };
 	return r;
 }
 
-/* The name has gone. One fd for each node is enough: one that had others before has its own already. */
+/*
+ * The name has gone. A file that has others stays reachable: by the one that its node is known by, or else by its
+ * handle. Of names that go at the same time the last one sees that none is left. Then one fd for each node is
+ * enough: one that had others before has its own already.
+ */
 static void victim_gone(struct victim *victim)
 {
-	if (victim->id && !node_set_pinned(victim->overlay->nodes, victim->id))
+	struct overlay *overlay = victim->overlay;
+	struct stat st;
+
+	if (!victim->id)
+		return;
+	if (fstatat(victim->fd, "", &st, AT_EMPTY_PATH) == 0 && !S_ISDIR(st.st_mode) && st.st_nlink > 0) {
+		if (!victim->named)
+			return;
+		if (overlay_keep_handle(overlay, victim->id, victim->fd, st.st_dev) == 0) {
+			node_set_pinned(overlay->nodes, victim->id, false);
+			return;
+		}
+	}
+	if (!node_set_pinned(overlay->nodes, victim->id, true))
 		victim->id = 0;
 }
 
@@ -217,6 +257,14 @@ static int key_at(int directory, const char *name, struct node_key *ret)
 		return -errno;
 	*ret = node_key_of_base(st.st_dev, st.st_ino);
 	return 0;
+}
+
+static void moved(struct overlay *overlay, const struct node_key *key, uint64_t parent, const char *name)
+{
+	uint64_t id = node_find(overlay->nodes, key);
+
+	if (node_move(overlay->nodes, key, parent, name) > 0)
+		fdcache_unpin_all(overlay->fds, id);
 }
 
 int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *name, uint64_t new_parent,
@@ -248,9 +296,9 @@ int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *nam
 	if (r == 0)
 		victim_gone(&victim);
 	if (r == 0)
-		node_move(overlay->nodes, &from_key, new_parent, new_name);
+		moved(overlay, &from_key, new_parent, new_name);
 	if (r == 0 && flags & RENAME_EXCHANGE)
-		node_move(overlay->nodes, &to_key, parent, name);
+		moved(overlay, &to_key, parent, name);
 	atomic_fetch_add(&overlay->renames_ended, 1);
 	return r;
 }
@@ -337,8 +385,20 @@ int overlay_setattr(struct overlay_guard *guard, const struct overlay_cred *cred
 	return overlay_getattr(guard, id, ret);
 }
 
+/* As the filesystem beneath does it for such a caller, who is not us. */
+static int clear_sgid(int fd, const char *link)
+{
+	struct stat st;
+
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	if (!(st.st_mode & S_ISGID))
+		return 0;
+	return chmod(link, st.st_mode & 07777 & ~(mode_t)S_ISGID) < 0 ? -errno : 0;
+}
+
 int overlay_setxattr(struct overlay_guard *guard, uint64_t id, const char *name, const void *value,
-	size_t size, int flags)
+	size_t size, int flags, bool kill_sgid)
 {
 	cleanup_fdref struct fdref ref = FDREF_INIT;
 	char link[64];
@@ -346,7 +406,9 @@ int overlay_setxattr(struct overlay_guard *guard, uint64_t id, const char *name,
 
 	if (r < 0)
 		return r;
-	return setxattr(link, name, value, size, flags) < 0 ? -errno : 0;
+	if (setxattr(link, name, value, size, flags) < 0)
+		return -errno;
+	return kill_sgid && strcmp(name, "system.posix_acl_access") == 0 ? clear_sgid(ref.fd, link) : 0;
 }
 
 int overlay_removexattr(struct overlay_guard *guard, uint64_t id, const char *name)
@@ -358,4 +420,47 @@ int overlay_removexattr(struct overlay_guard *guard, uint64_t id, const char *na
 	if (r < 0)
 		return r;
 	return removexattr(link, name) < 0 ? -errno : 0;
+}
+
+static bool has_flags(const struct node_info *info)
+{
+	return S_ISREG(info->type) || S_ISDIR(info->type);
+}
+
+int overlay_get_flags(struct overlay_guard *guard, uint64_t id, unsigned command, union overlay_flags *ret)
+{
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	cleanup_fdref struct fdref ref = FDREF_INIT;
+	int r = node_get(guard->overlay->nodes, id, &info);
+
+	if (r < 0)
+		return r;
+	if (!has_flags(&info))
+		return -ENOTTY;
+	if (info.content)
+		return 0;
+	r = overlay_open_lower_cached(guard->overlay, &info, FD_READ, &ref);
+	if (r < 0)
+		return r;
+	return ioctl(ref.fd, command, ret) < 0 ? -errno : 0;
+}
+
+int overlay_set_flags(struct overlay_guard *guard, uint64_t id, unsigned command, const union overlay_flags *value)
+{
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	cleanup_fdref struct fdref ref = FDREF_INIT;
+	cleanup_close int fd = -EBADF;
+	char link[64];
+	int r = open_for_change(guard, id, &ref, link);
+
+	if (r == 0)
+		r = node_get(guard->overlay->nodes, id, &info);
+	if (r < 0)
+		return r;
+	if (!has_flags(&info))
+		return -ENOTTY;
+	fd = open(link, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return ioctl(fd, command, value) < 0 ? -errno : 0;
 }

@@ -1,7 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/passthrough.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
 #include "fs/kernel_abi.h"
+#include "store/base/cleanup.h"
+
+#define SAMPLE_NAMES_MAX 1000u
+#define SAMPLE_DEPTH_MAX 8u
 
 static int backing_make(struct session *session, uint64_t id, int32_t *ret_backing)
 {
@@ -19,6 +28,11 @@ static int backing_make(struct session *session, uint64_t id, int32_t *ret_backi
 	return 0;
 }
 
+static bool is_unsupported(int r)
+{
+	return r == -ELOOP || r == -EOPNOTSUPP || r == -EXDEV;
+}
+
 int passthrough_open(struct session *session, uint64_t id, int32_t *ret_backing)
 {
 	struct node_table *nodes = overlay_nodes(session->overlay);
@@ -29,6 +43,10 @@ int passthrough_open(struct session *session, uint64_t id, int32_t *ret_backing)
 		return r;
 	if (!backing) {
 		r = backing_make(session, id, &backing);
+		if (is_unsupported(r)) {
+			*ret_backing = 0;
+			return 0;
+		}
 		if (r < 0) {
 			passthrough_release(session, id);
 			return r;
@@ -47,4 +65,57 @@ void passthrough_release(struct session *session, uint64_t id)
 
 	if (backing)
 		session_backing_close(session, backing);
+}
+
+int passthrough_try(struct session *session, int fd)
+{
+	struct abi_backing_map map = { .fd = fd };
+	int backing = session_backing_open(session, &map);
+
+	if (backing < 0)
+		return backing;
+	session_backing_close(session, backing);
+	return 0;
+}
+
+static int sample_in(int directory, unsigned depth, unsigned *names);
+
+/* NAME, where it is a regular file, or one in the directory that it is. */
+static int sample_at(int directory, const char *name, unsigned depth, unsigned *names)
+{
+	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+	struct stat st;
+
+	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return -ENOENT;
+	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (S_ISREG(st.st_mode))
+		return openat(directory, name, flags);
+	if (S_ISDIR(st.st_mode) && depth)
+		return sample_in(openat(directory, name, flags | O_DIRECTORY), depth - 1, names);
+	return -ENOENT;
+}
+
+/* DIRECTORY (handed over) and what is beneath; *NAMES counts down. */
+static int sample_in(int directory, unsigned depth, unsigned *names)
+{
+	cleanup_closedir DIR *dir = directory < 0 ? NULL : fdopendir(directory);
+	struct dirent *entry;
+	int fd = -ENOENT;
+
+	if (!dir && directory >= 0)
+		close(directory);
+	while (dir && fd < 0 && *names && (entry = readdir(dir))) {
+		--*names;
+		fd = sample_at(dirfd(dir), entry->d_name, depth, names);
+	}
+	return fd;
+}
+
+int passthrough_sample(int base_fd)
+{
+	unsigned names = SAMPLE_NAMES_MAX;
+
+	return sample_in(openat(base_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), SAMPLE_DEPTH_MAX, &names);
 }

@@ -8,6 +8,9 @@
  *
  * An inode may have one backing file only, as long as it is open (a second is -EBUSY, shown as EIO):
  * so the backing id belongs to the node and is counted there.
+ *
+ * Filesystems stack two deep at most, and some have no files that can be read so: what lies there is read
+ * through us and the kernel's page cache, as in cached mode.
  */
 
 #include <stdbool.h>
@@ -15,8 +18,16 @@
 
 #include "fs/session.h"
 
-/* The backing id to answer an OPEN of node ID with; counted until passthrough_release(). */
+/*
+ * The backing id to answer an OPEN of node ID with; 0: this file cannot be passed through, and is opened as in cached
+ * mode. Counted until passthrough_release(), either way.
+ */
 int passthrough_open(struct session *session, uint64_t id, int32_t *ret_backing);
 void passthrough_release(struct session *session, uint64_t id);
+
+/* Does the kernel take FD for a backing file? 0 or a negative errno. */
+int passthrough_try(struct session *session, int fd);
+/* Any regular file beneath BASE_FD, opened to be read, or -ENOENT: none is among the first names. */
+int passthrough_sample(int base_fd);
 
 #endif

@@ -15,6 +15,7 @@
 
 #include "fs/creds.h"
 #include "fs/kernel_abi.h"
+#include "fs/notifier.h"
 #include "fs/ops.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
@@ -56,6 +57,7 @@ static const char *const kind_names[REQUEST_KINDS] = {
 	[REQUEST_FALLOCATE] = "fallocate",
 	[REQUEST_LSEEK] = "lseek",
 	[REQUEST_COPY_FILE_RANGE] = "copy_file_range",
+	[REQUEST_IOCTL] = "ioctl",
 };
 
 const char *request_kind_name(enum request_kind kind)
@@ -80,13 +82,37 @@ static void see_init_request(struct session *session, const void *packet, size_t
 	atomic_store_explicit(&session->init_unique, header->unique, memory_order_release);
 }
 
+/*
+ * SETXATTR with flags (7.33), as libfuse reads it: without. The one flag that there is goes to the flags of setxattr(2). Returns
+ * the new length.
+ */
+static size_t narrow_setxattr(void *packet, size_t length)
+{
+	struct fuse_in_header *header = packet;
+	struct fuse_setxattr_in *in = (void *)(header + 1);
+	char *compatible = (char *)in + FUSE_COMPAT_SETXATTR_IN_SIZE, *name = (char *)(in + 1);
+
+	if (length < sizeof *header + sizeof *in || header->opcode != FUSE_SETXATTR)
+		return length;
+	in->flags &= ~SETXATTR_KILL_SGID;
+	if (in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID)
+		in->flags |= SETXATTR_KILL_SGID;
+	memmove(compatible, name, length - (size_t)(name - (char *)packet));
+	header->len -= (uint32_t)(name - compatible);
+	return length - (size_t)(name - compatible);
+}
+
 static ssize_t read_device(int fd, void *buf, size_t length, void *userdata)
 {
 	struct session *session = userdata;
 	ssize_t n = read(fd, buf, length);
 
-	if (n > 0 && !atomic_load_explicit(&session->init_unique, memory_order_acquire))
+	if (n <= 0)
+		return n;
+	if (!atomic_load_explicit(&session->init_unique, memory_order_acquire))
 		see_init_request(session, buf, (size_t)n);
+	else if (session->setxattr_extended)
+		n = (ssize_t)narrow_setxattr(buf, (size_t)n);
 	return n;
 }
 
@@ -98,6 +124,8 @@ static ssize_t write_init_reply(int fd, const struct iovec *iov, struct session 
 
 	memset(&reply, 0, sizeof reply);
 	memcpy(&reply, iov[1].iov_base, iov[1].iov_len < sizeof reply ? iov[1].iov_len : sizeof reply);
+	if (session->setxattr_extended)
+		reply.flags |= FUSE_SETXATTR_EXT;
 	if (session->passthrough) {
 		reply.flags |= (uint32_t)ABI_INIT_EXT;
 		reply.flags2 |= (uint32_t)(ABI_INIT_PASSTHROUGH >> 32);
@@ -114,6 +142,8 @@ static ssize_t write_device(int fd, struct iovec *iov, int count, void *userdata
 	if (header->unique && !header->error && count == 2 && iov[1].iov_len >= 24 &&
 		header->unique == atomic_load_explicit(&session->init_unique, memory_order_acquire)) {
 		/* Before the kernel has the answer: what it then sends is read after this. */
+		session->setxattr_extended = session->kernel_flags & FUSE_SETXATTR_EXT &&
+			iov[1].iov_len == sizeof(struct abi_init_out);
 		atomic_store_explicit(&session->init_unique, UINT64_MAX, memory_order_release);
 		if (iov[1].iov_len == sizeof(struct abi_init_out))
 			return write_init_reply(fd, iov, session);
@@ -191,6 +221,11 @@ static void *serve(void *arg)
 	return NULL;
 }
 
+static int notify_spoiled(void *session, uint64_t id)
+{
+	return session_notify_inode(session, id);
+}
+
 int session_start(struct session *session, unsigned threads, struct error *err)
 {
 	sigset_t all, old;
@@ -203,6 +238,7 @@ int session_start(struct session *session, unsigned threads, struct error *err)
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
 	atomic_store(&session->running, threads);
+	r = -notifier_new(notify_spoiled, session, &session->notifier);
 	for (unsigned i = 0; i < threads && r == 0; i++) {
 		session->threads[i].session = session;
 		r = pthread_create(&session->threads[i].thread, NULL, serve, &session->threads[i]);
@@ -228,12 +264,15 @@ void session_wait(struct session *session)
 	for (unsigned i = 0; i < session->thread_count; i++)
 		pthread_join(session->threads[i].thread, NULL);
 	session->thread_count = 0;
+	notifier_free(session->notifier);
+	session->notifier = NULL;
 }
 
 void session_free(struct session *session)
 {
 	if (!session)
 		return;
+	notifier_free(session->notifier);
 	if (session->fuse)
 		fuse_session_destroy(session->fuse);
 	if (session->device_fd >= 0)
@@ -262,16 +301,27 @@ void session_backing_close(struct session *session, int32_t backing)
 
 /* ---- notices ---- */
 
-void session_notify_entry(struct session *session, uint64_t parent, const char *name)
+int session_notify_entry(struct session *session, uint64_t parent, const char *name)
 {
 	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
-	/* -ENOENT: the kernel holds no such name, and has nothing to forget. */
-	fuse_lowlevel_notify_inval_entry(session->fuse, parent, name, strlen(name));
+	return fuse_lowlevel_notify_inval_entry(session->fuse, parent, name, strlen(name));
 }
 
-void session_notify_inode(struct session *session, uint64_t id)
+int session_notify_inode(struct session *session, uint64_t id)
 {
 	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
 	readdir_cache_drop(session->listings, id);
-	fuse_lowlevel_notify_inval_inode(session->fuse, id, 0, 0);
+	return fuse_lowlevel_notify_inval_inode(session->fuse, id, 0, 0);
+}
+
+int session_notify_attributes(struct session *session, uint64_t id)
+{
+	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
+	return fuse_lowlevel_notify_inval_inode(session->fuse, id, -1, 0);
+}
+
+void session_pages_spoiled(struct session *session, uint64_t id)
+{
+	if (notifier_add(session->notifier, id) < 0)
+		log_message(LOG_ERR, "a refused write may go on being shown: %s", error_text(ENOMEM));
 }

@@ -8,8 +8,8 @@
  * fuse_req_userdata().
  *
  * libfuse reads and writes through our own functions (fuse_session_custom_io), by which we see INIT
- * go by: what the kernel offers beyond what this libfuse knows (passthrough) is read from the
- * request and asked for in the reply.
+ * go by: what the kernel offers beyond what this libfuse knows (passthrough, setxattr with flags) is
+ * read from the request and asked for in the reply.
  *
  * Calling sequence: session_new() → session_start() (threads serve from here on) → session_wait() →
  * session_free().
@@ -57,16 +57,21 @@ enum request_kind {
 	REQUEST_FALLOCATE,
 	REQUEST_LSEEK,
 	REQUEST_COPY_FILE_RANGE,
+	REQUEST_IOCTL,
 	REQUEST_KINDS,
 };
 const char *request_kind_name(enum request_kind kind);
 
 struct fuse_session;
 
+/* In the flags that the setxattr handler gets: the caller is not in the file's group, and a new ACL clears its set-gid bit. */
+#define SETXATTR_KILL_SGID (1u << 30)
+
 struct session {
 	struct overlay *overlay;
 	struct readdir_cache *listings;
 	struct fuse_session *fuse;
+	struct notifier *notifier; /* while the threads serve */
 	int device_fd; /* /dev/fuse; owned by FUSE once that is set */
 	bool verbose;
 
@@ -76,6 +81,7 @@ struct session {
 	unsigned stack_depth;	  /* of the base's and the store's filesystem, plus one */
 	bool open_unneeded;	  /* OPEN may be answered ENOSYS */
 	bool opendir_unneeded;
+	bool setxattr_extended;	  /* SETXATTR comes with flags of its own */
 	bool has_acl;
 	uint32_t kernel_minor;	  /* of protocol 7 */
 	uint64_t kernel_flags;	  /* as INIT offered them */
@@ -115,11 +121,18 @@ struct abi_backing_map;
 int session_backing_open(struct session *session, const struct abi_backing_map *map);
 void session_backing_close(struct session *session, int32_t backing);
 
-/* ---- notices to the kernel: never from a thread that a handler waits for ---- */
+/*
+ * ---- notices to the kernel: never from a thread that a handler waits for ----
+ * 0; -ENOENT: the kernel does not know it, and has nothing to forget; or another negative errno: it may not have been told.
+ */
 
 /* The name leads nowhere known any more: it is looked up again. Directory PARENT's listing too. */
-void session_notify_entry(struct session *session, uint64_t parent, const char *name);
+int session_notify_entry(struct session *session, uint64_t parent, const char *name);
+/* Soon, by a thread of its own: the pages of node ID are not what it holds. The one that a handler may call. */
+void session_pages_spoiled(struct session *session, uint64_t id);
 /* Attributes and cached pages (of a directory: its listing) are stale. */
-void session_notify_inode(struct session *session, uint64_t id);
+int session_notify_inode(struct session *session, uint64_t id);
+/* Attributes alone are. */
+int session_notify_attributes(struct session *session, uint64_t id);
 
 #endif

@@ -121,6 +121,8 @@ static void publish(struct switcher *switcher)
 	struct overlay *overlay = switcher->session->overlay;
 	cleanup_view struct view *view = TAKE_PTR(switcher->prepared);
 	cleanup_view struct view *old = overlay_publish(overlay, view);
+	uint64_t paths;
+	int r;
 
 	switcher->served = *view_commit(view);
 	switcher->served_since_us = clock_us();
@@ -130,7 +132,11 @@ static void publish(struct switcher *switcher)
 	while (!overlay_drain(overlay, DRAIN_TIMEOUT_MS))
 		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
 			switcher->name, DRAIN_TIMEOUT_MS / 1000);
-	invalidate_difference(switcher->session, switcher->base_fd, old, view);
+	r = invalidate_difference(switcher->session, switcher->base_fd, old, view, &paths);
+	if (r < 0)
+		log_message(LOG_ERR,
+			"component '%s': the kernel was not told all of a switch, and may go on showing what was there before: %s",
+			switcher->name, error_text(-r));
 }
 
 /* ---- for commands ---- */

@@ -95,6 +95,41 @@ case_passthrough() {
 	identity passthrough
 }
 
+# overlay_two_deep DIR: an overlay over an overlay; as deep as filesystems stack, so that no other can on top.
+overlay_two_deep() {
+	local at=$SCRATCH/layers layer
+	mkdir "$at"
+	mount -t tmpfs none "$at" && fs_remember_mount "$at"
+	mkdir "$at/lower" "$at/upper" "$at/work" "$at/middle"
+	echo lower >"$at/lower/file"
+	mount -t overlay -o "lowerdir=$at/lower,upperdir=$at/upper,workdir=$at/work" none "$at/middle" 2>/dev/null || return 1
+	fs_remember_mount "$at/middle"
+	mount -t overlay -o "lowerdir=$at/middle:$at/lower" none "$1" 2>/dev/null || return 1
+	fs_remember_mount "$1"
+}
+
+# What the kernel cannot pass through: as a whole it is refused at the mount; in part it is served all the same.
+case_passthrough_over_overlays() {
+	fs_setup
+	fs_have_passthrough || skip "passthrough needs Linux 6.9, this is $(uname -r)"
+	BASE=$SCRATCH/base
+	mkdir -p "$BASE/part"
+	overlay_two_deep "$BASE/part" || skip 'this kernel has no overlayfs here'
+	echo whole >"$BASE/file"
+	fs_component part "$BASE/part"
+	assert_refused 1 'cannot be passed through' v mount part --io passthrough
+	assert_content lower "$BASE/part/file"
+	fs_component thing "$BASE"
+	fs_mount thing "$BASE" --io passthrough
+	for _ in 1 2; do
+		assert_content lower "$BASE/part/file"
+		assert_content whole "$BASE/file"
+	done
+	t cmp "$BASE/part/file" "$SCRATCH/layers/lower/file" || fail 'the bytes differ'
+	echo more >>"$BASE/file"
+	assert_content $'whole\nmore' "$BASE/file"
+}
+
 # Permissions and ACLs bind ordinary users, as on the bare directory.
 case_access() {
 	fs_setup
@@ -143,6 +178,38 @@ case_suid_and_devices() {
 	assert_equal 0 "$(as_nobody "$BASE/id" -u)" 'effective user of a setuid program in the mount'
 	as_nobody sh -c 'echo gone >"$1"' sh "$BASE/null" || fail 'cannot write to a null device in the mount'
 	assert_equal '' "$(t cat "$BASE/null")" 'what a null device gives'
+}
+
+# What the mount beneath forbids stays forbidden, and access times are kept as there.
+case_mount_flags() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir "$BASE"
+	mount -t tmpfs -o nosuid,nodev,noexec,noatime none "$BASE"
+	fs_remember_mount "$BASE"
+	cp /bin/true "$BASE/true"
+	cp "$(command -v id)" "$BASE/id" && chmod 4755 "$BASE/id"
+	mknod -m 666 "$BASE/null" c 1 3
+	fs_component thing "$BASE"
+	fs_mount thing "$BASE"
+	assert_equal rw,nosuid,nodev,noexec,noatime "$(mount_flags "$BASE")" 'flags'
+	assert_errno EACCES t "$BASE/true"
+	assert_errno EACCES t sh -c 'echo x >"$1"' sh "$BASE/null"
+	fs_umount_top
+	mount -o remount,suid,exec,ro,strictatime "$BASE"
+	fs_mount thing "$BASE"
+	assert_equal ro,nodev "$(mount_flags "$BASE")" 'flags over a read-only mount'
+	t "$BASE/true" || fail 'a program does not run'
+	assert_equal 0 "$(as_nobody "$BASE/id" -u)" 'effective user of a setuid program'
+	assert_errno EROFS t touch "$BASE/made"
+}
+
+mount_flags() { awk -v dir="$1" '$5 == dir { flags = $6 } END { print flags }' /proc/self/mountinfo; }
+
+# Of the mount alone: another lies beneath.
+fs_umount_top() {
+	must v umount thing
+	wait "$FS_DAEMON" || fail "the daemon ended with status $?"
 }
 
 # Inode numbers are the same at every mount, and no two files share one.

@@ -109,4 +109,24 @@ case_many_open_files() {
 	done
 }
 
+# A second tree of hard links comes and goes: the files stay, and no descriptor is needed for each.
+case_hard_links_that_go() {
+	fs_setup
+	local i
+	BASE=$SCRATCH/base
+	mkdir -p "$BASE/one"
+	for i in $(seq 1500); do echo "$i" >"$BASE/one/file-$i"; done
+	fs_component thing "$BASE"
+	(ulimit -n 1024; fs_mount thing "$BASE" --io cached)
+	FS_DAEMON=
+	t ls -lR "$BASE" >/dev/null
+	for i in 1 2; do
+		t cp -al "$BASE/one" "$BASE/two"
+		t ls -lR "$BASE/two" >/dev/null
+		t rm -r "$BASE/two" || fail "a tree of hard links cannot be removed, round $i"
+	done
+	assert_equal "$(seq 1500 | sort)" "$(t cat "$BASE"/one/file-* | sort)" 'what the files have'
+	assert_equal 1 "$(t stat -c %h "$BASE/one/file-7")" 'links of a file'
+}
+
 fs_main "$@"

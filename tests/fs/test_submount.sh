@@ -31,4 +31,32 @@ case_mount_beneath() {
 	cd /
 }
 
+# A patch of nothing but a directory's metadata: its name stays in the kernel, and what lies beneath.
+case_metadata_of_the_way() {
+	fs_setup
+	mkdir -p "$SCRATCH/base/sub/deep"
+	cp -a "$SCRATCH/base" "$SCRATCH/new"
+	chmod 700 "$SCRATCH/new/sub"
+	v init
+	v add comp "$SCRATCH/base" --base-version 1
+	v create comp -m patch --from "$SCRATCH/new"
+	fs_mount comp "$SCRATCH/base"
+	timeout 10 mount -t tmpfs none "$SCRATCH/base/sub/deep"
+	fs_remember_mount "$SCRATCH/base/sub/deep"
+	cd "$SCRATCH/base/sub"
+	for _ in 1 2; do
+		v apply comp
+		assert_equal 700 "$(t stat -c %a "$SCRATCH/base/sub")" 'the mode after apply'
+		! as_nobody ls "$SCRATCH/base/sub" 2>/dev/null || fail 'the mode after apply does not bind'
+		fs_is_mounted "$SCRATCH/base/sub/deep" || fail 'apply took off a mount beneath'
+		assert_equal "$SCRATCH/base/sub" "$(t /bin/pwd)" 'the working directory after apply'
+		v revert comp --all
+		assert_equal 755 "$(t stat -c %a "$SCRATCH/base/sub")" 'the mode after revert'
+		as_nobody ls "$SCRATCH/base/sub" >/dev/null || fail 'the mode after revert does not bind'
+		fs_is_mounted "$SCRATCH/base/sub/deep" || fail 'revert took off a mount beneath'
+		assert_equal "$SCRATCH/base/sub" "$(t /bin/pwd)" 'the working directory after revert'
+	done
+	cd /
+}
+
 fs_main "$@"

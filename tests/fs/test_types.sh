@@ -190,6 +190,94 @@ case_additions_to_a_known_listing() {
 	done
 }
 
+# A patch makes a directory of a name of a hard link, and the next one changes a file in it.
+case_directory_over_a_linked_file() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir "$BASE"
+	echo old >"$BASE/name" && ln "$BASE/name" "$BASE/other"
+	cp -a "$BASE" "$SCRATCH/new"
+	rm "$SCRATCH/new/name" && mkdir "$SCRATCH/new/name" && echo 1 >"$SCRATCH/new/name/file"
+	fs_component thing "$BASE"
+	fs_create thing -m one --label a --from "$SCRATCH/new" >/dev/null
+	echo 22 >"$SCRATCH/new/name/file" && echo added >"$SCRATCH/new/name/added"
+	fs_create thing -m two --label b --supersedes a --from "$SCRATCH/new" >/dev/null
+	fs_mount thing "$BASE"
+	must v apply thing a
+	assert_content old "$BASE/other"
+	assert_content 1 "$BASE/name/file"
+	assert_equal file "$(t ls "$BASE/name")" 'the listing before'
+	assert_errno ENOENT t cat "$BASE/name/added"
+	must v apply thing b
+	assert_content 22 "$BASE/name/file"
+	assert_content added "$BASE/name/added"
+	assert_equal $'added\nfile' "$(t ls "$BASE/name")" 'the listing after'
+}
+
+# Who stands in a directory that a patch takes away sees it empty, and whole again when it comes back.
+case_directory_that_vanishes() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir -p "$BASE/file/sub" "$BASE/absent/sub"
+	local dir
+	for dir in file absent; do
+		echo "top $dir" >"$BASE/$dir/top"
+		echo "lib $dir" >"$BASE/$dir/sub/lib"
+	done
+	cp -a "$BASE" "$SCRATCH/new"
+	rm -r "$SCRATCH/new/file" "$SCRATCH/new/absent"
+	echo 'a file now' >"$SCRATCH/new/file"
+	fs_component thing "$BASE"
+	fs_create thing -m 'takes directories away' --from "$SCRATCH/new" >/dev/null
+	fs_mount thing "$BASE"
+	for dir in file absent; do
+		stand_in_vanishing "$dir" || fail "in '$dir'"
+		assert_equal $'sub\ntop' "$(t ls "$BASE/$dir")" "the listing of '$dir' when all is over"
+		assert_content "lib $dir" "$BASE/$dir/sub/lib"
+	done
+}
+
+# stand_in_vanishing DIR: in DIR/sub, with a file open, while DIR goes and comes back.
+stand_in_vanishing() (
+	cd "$BASE/$1/sub"
+	exec 7<lib
+	assert_content "lib $1" lib
+	must v apply thing
+	assert_errno ENOENT t cat lib
+	assert_errno ENOENT t cat ../top
+	assert_equal '' "$(t ls . ..| grep -v -e ':$' -e '^$')" 'the listings while it is gone'
+	assert_errno ENOENT t sh -c ': >made'
+	assert_equal "lib $1" "$(t cat <&7)" 'the open file'
+	must v revert thing
+	assert_content "lib $1" lib
+	assert_content "top $1" ../top
+	assert_equal $'.:\nlib\n\n..:\nsub\ntop' "$(t ls . ..)" 'the listings when it is back'
+	assert_content "top $1" "$BASE/$1/top"
+)
+
+# A name that a patch replaces or takes away is no link of the base's file any more, also for a kernel that knew better.
+case_links_of_a_patched_name() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir -p "$BASE/dir"
+	echo x >"$BASE/one" && ln "$BASE/one" "$BASE/two" && ln "$BASE/one" "$BASE/dir/three"
+	cp -a "$BASE" "$SCRATCH/new"
+	rm "$SCRATCH/new/one" && echo y >"$SCRATCH/new/one"
+	fs_component thing "$BASE"
+	fs_create thing -m replaces --label a --from "$SCRATCH/new" >/dev/null
+	rm -r "$SCRATCH/new/dir"
+	fs_create thing -m removes --label b --supersedes a --from "$SCRATCH/new" >/dev/null
+	fs_mount thing "$BASE"
+	assert_equal 3 "$(t stat -c %h "$BASE/two")" 'links at first'
+	must v apply thing a
+	assert_equal 2 "$(t stat -c %h "$BASE/two")" 'links, one name replaced'
+	assert_equal 2 "$(t stat -c %h "$BASE/dir/three")" 'links by another name'
+	must v apply thing b
+	assert_equal 1 "$(t stat -c %h "$BASE/two")" 'links, a directory with another taken away'
+	must v revert thing --all
+	assert_equal 3 "$(t stat -c %h "$BASE/two")" 'links in the end'
+}
+
 # readdir goes on across a switch: no unchanged name is lost or seen twice; offsets hold.
 case_readdir() {
 	fs_setup

@@ -118,6 +118,58 @@ case_patched_is_read_only() {
 	assert_content 'now it is the base' "$BENEATH/patched"
 }
 
+# What a shared mapping of a patched file was made to hold is gone once it was refused: for each who reads, and maps.
+case_mapping_of_a_patched_file() {
+	make_mounted --io cached
+	local i
+	# From here on the kernel opens files by itself.
+	assert_content base "$BASE/file"
+	for i in 1 2 3; do
+		assert_content 'by the patch' "$BASE/patched"
+		assert_errno EROFS tool mmap_write "$BASE/patched" 0 EVIL
+		fs_wait_for 5 is_content 'by the patch' "$BASE/patched" || fail "the page cache still has: $(t cat "$BASE/patched")"
+	done
+	must v revert thing
+	must v apply thing
+	assert_content 'by the patch' "$BASE/patched"
+}
+
+is_content() { [ "$(t cat "$2")" = "$1" ]; }
+
+# A disk that is full in the midst of a write: what was written counts, as on the disk itself.
+case_full_disk() {
+	fs_setup
+	BASE=$SCRATCH/base BENEATH=$SCRATCH/beneath
+	mkdir "$BASE" "$BENEATH"
+	mount -t tmpfs -o size=200k none "$BASE" && fs_remember_mount "$BASE"
+	mount --bind "$BASE" "$BENEATH" && fs_remember_mount "$BENEATH"
+	write_until_full "$BASE/file" >"$SCRATCH/bare"
+	rm "$BASE/file"
+	fs_component thing "$BASE"
+	fs_mount thing "$BASE"
+	write_until_full "$BASE/file" >"$SCRATCH/mounted"
+	assert_same_text "$SCRATCH/bare" "$SCRATCH/mounted" 'what could be written'
+	assert_equal "$(t stat -c %s "$BENEATH/file")" "$(t stat -c %s "$BASE/file")" 'sizes'
+	t rm "$BASE/file"
+}
+
+write_until_full() {
+	perl -e 'open(F, ">", $ARGV[0]) or die; while ($n = syswrite(F, "x" x 60000)) { print "$n\n" } print "$!\n"' "$1"
+}
+
+# A copy within the mount is done beneath it, in several requests.
+case_copy_file_range() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir "$BASE"
+	fs_fill c 40000000 >"$BASE/from"
+	fs_component thing "$BASE"
+	fs_mount thing "$BASE"
+	t cp "$BASE/from" "$BASE/to"
+	t cmp "$BASE/from" "$BASE/to" || fail 'the copy differs'
+	[ "$(fs_status thing .requests.copy_file_range)" -ge 3 ] || fail "requests to copy: $(fs_status thing .requests)"
+}
+
 # --write deny: the whole mount is read-only.
 case_deny() {
 	make_mounted --write deny
@@ -158,6 +210,66 @@ case_ordinary_user() {
 	as_nobody sh -c 'echo x >>"$1"' sh "$BASE/file"
 	assert_equal 777 "$(t stat -c %a "$BASE/file")" 'the setuid bit after a write by another'
 }
+
+# An ACL set by an owner who is not in the file's group clears the set-gid bit; by one who is, and by root, it does not.
+case_acl_and_setgid() {
+	make_mounted
+	mkdir "$SCRATCH/plain"
+	set_acls "$SCRATCH/plain" >"$SCRATCH/expected"
+	set_acls "$BASE/dir" >"$SCRATCH/actual"
+	assert_same_text "$SCRATCH/expected" "$SCRATCH/actual" 'modes and ACLs'
+	assert_match '^775 stranger$' "$(cat "$SCRATCH/actual")" 'the oracle'
+	assert_match '^2775 member$' "$(cat "$SCRATCH/actual")" 'the oracle'
+	assert_equal "$(getfacl -pcn "$SCRATCH/plain/stranger")" "$(getfacl -pcn "$BENEATH/dir/stranger")" 'the ACL in the base'
+	# Attributes that are none, of all sizes: nothing of them is lost on the way.
+	local size
+	for size in 0 1 7 8 9 1000 3000; do
+		fs_fill v $size >"$SCRATCH/value"
+		t setfattr -n user.some -v "$(cat "$SCRATCH/value")" "$BASE/dir/stranger"
+		assert_equal "$(cat "$SCRATCH/value")" "$(t getfattr --absolute-names --only-values -n user.some "$BENEATH/dir/stranger")" "a value of $size bytes"
+	done
+}
+
+set_acls() (
+	cd "$1"
+	local name
+	mkdir stranger-dir
+	touch stranger member root-file
+	chown 65534:12 stranger member root-file stranger-dir
+	chmod 2775 stranger member root-file stranger-dir
+	t stat -c '%a %n' stranger member root-file stranger-dir
+	as_nobody setfacl -m u:1:r stranger
+	as_nobody setfacl -d -m u:1:r stranger-dir
+	t stat -c '%a %n' stranger-dir
+	as_nobody setfacl -m u:1:rx stranger-dir
+	t setpriv --reuid=65534 --regid=65534 --groups=12 setfacl -m u:1:r member
+	t setfacl -m u:1:r root-file
+	t stat -c '%a %n' stranger member root-file stranger-dir
+	for name in stranger member root-file stranger-dir; do t getfacl -cn "$name"; done
+)
+
+# lsattr and chattr: what the base's filesystem has; a patched file has none, and takes none.
+case_inode_flags() {
+	make_mounted
+	chattr +d "$BENEATH/file" "$BENEATH/dir" 2>/dev/null || skip 'the scratch filesystem has no inode flags'
+	assert_equal "$(flags_of "$BENEATH/file")" "$(flags_of "$BASE/file")" 'flags of a file'
+	assert_equal "$(flags_of "$BENEATH/dir")" "$(flags_of "$BASE/dir")" 'flags of a directory'
+	assert_equal '' "$(flags_of "$BASE/patched" | tr -d -)" 'flags of a patched file'
+	assert_equal '' "$(flags_of "$BASE/added-dir" | tr -d -)" 'flags of a directory that the patch made'
+	must t chattr +i "$BASE/file"
+	assert_match i "$(flags_of "$BENEATH/file")" 'flags in the base'
+	assert_match i "$(flags_of "$BASE/file")" 'flags in the mount'
+	! onto x "$BASE/file" 2>/dev/null || fail 'an immutable file is written'
+	! t rm -f "$BASE/file" 2>/dev/null || fail 'an immutable file is removed'
+	! as_nobody chattr -i "$BASE/file" 2>/dev/null || fail 'an ordinary user takes a flag away'
+	must t chattr -i "$BASE/file"
+	onto more "$BASE/file"
+	assert_content $'base\nmore' "$BASE/file"
+	assert_errno EROFS t chattr +i "$BASE/patched"
+	assert_errno EROFS t chattr +i "$BASE/added-dir"
+}
+
+flags_of() { t lsattr -d "$1" | cut -d ' ' -f 1; }
 
 # One hard-linked file is one file, whichever name it is written through.
 case_hard_links() {

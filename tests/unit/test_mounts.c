@@ -2,6 +2,7 @@
 #include "tests/unit/support.h"
 
 #include <errno.h>
+#include <sys/mount.h>
 #include <sys/sysmacros.h>
 
 #include "fs/mounts.h"
@@ -74,4 +75,27 @@ Test(mounts, of_this_process)
 	ours = true;
 	must_pass(mounts_find("/proc", &ours, &err));
 	cr_assert_not(ours);
+}
+
+Test(mounts, flags)
+{
+	static const struct {
+		unsigned long here, wanted;
+	} rows[] = {
+		{ ST_RELATIME, MS_RELATIME },
+		{ ST_NOATIME, MS_NOATIME },
+		{ ST_NOATIME | ST_NODIRATIME | ST_RELATIME, MS_NOATIME | MS_NODIRATIME | MS_RELATIME },
+		{ 0, MS_STRICTATIME },
+		{ ST_RDONLY | ST_RELATIME, MS_RDONLY | MS_RELATIME },
+		{ ST_NOSUID | ST_NODEV | ST_NOEXEC | ST_RELATIME, MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RELATIME },
+		{ 0x2000 | ST_RELATIME, 256 | MS_RELATIME }, /* nosymfollow */
+		/* Of how it is written, and what the kernel adds for itself: nothing. */
+		{ ST_SYNCHRONOUS | ST_MANDLOCK | 0x20 | ST_RELATIME, MS_RELATIME },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct statvfs st = { .f_flag = rows[i].here };
+
+		cr_assert_eq(mounts_flags(&st), rows[i].wanted, "row %zu: %#lx", i, mounts_flags(&st));
+	}
 }

@@ -441,11 +441,78 @@ Test(node, pinned)
 
 	cr_assert_eq(node_get(table, id, &info), 0);
 	cr_assert_not(info.pinned);
-	cr_assert_not(node_set_pinned(table, id), "it was not before");
-	cr_assert(node_set_pinned(table, id));
-	cr_assert(node_set_pinned(table, 12345));
+	cr_assert_not(node_set_pinned(table, id, false), "no fd was kept before");
+	cr_assert_not(node_set_pinned(table, id, true), "only a handle was");
+	cr_assert(node_set_pinned(table, id, true));
+	cr_assert(node_set_pinned(table, id, false));
+	cr_assert(node_set_pinned(table, 12345, true));
 	cr_assert_eq(node_get(table, id, &info), 0);
 	cr_assert(info.pinned);
+	cr_assert_eq(node_look_up_again(table, id), -ESTALE);
+	cr_assert_eq(node_look_up_again(table, 12345), -ESTALE);
+}
+
+/* By a look-up or a rename a name is good again. */
+Test(node, pinned_no_more)
+{
+	table_auto *table = table_make();
+	uint64_t id = look(table, NODE_ROOT, "a", 10, S_IFREG), again;
+	struct node_key key = key_of(10);
+
+	for (int move = 0; move < 2; move++) {
+		cleanup_node_info struct node_info info = NODE_INFO_INIT;
+
+		node_set_pinned(table, id, true);
+		if (move)
+			cr_assert_eq(node_move(table, &key, NODE_ROOT, "b"), 1);
+		else
+			cr_assert_eq(node_look_up(table, NODE_ROOT, "a", &key, S_IFREG, NULL, &again), 1);
+		cr_assert_eq(node_get(table, id, &info), 0);
+		cr_assert_not(info.pinned);
+		cr_assert_not(node_set_pinned(table, id, false), "the fd is not kept any more");
+		cr_assert_eq(node_move(table, &key, NODE_ROOT, "c"), 1);
+		cr_assert_eq(node_move(table, &key, NODE_ROOT, "d"), 0);
+		cr_assert_eq(node_look_up_again(table, id), 0);
+	}
+	node_forget(table, id, 3);
+	cr_assert_eq(node_count(table), 2, "four look-ups");
+	node_forget(table, id, 1);
+	cr_assert_eq(node_count(table), 1);
+}
+
+/* ---- the walk ---- */
+
+Test(node, walk)
+{
+	table_auto *table = table_make();
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+	struct node_met node;
+	uint64_t last = NODE_ROOT, gone;
+	uint32_t slot = 0;
+
+	cr_assert_eq(node_walk(table, &slot, &node, &path), 0, "the root alone");
+	gone = look(table, NODE_ROOT, "gone", 99, S_IFREG);
+	for (uint64_t i = 0; i < 200; i++) {
+		char name[16];
+
+		snprintf(name, sizeof name, "n%u", (unsigned)(i % 7));
+		last = look(table, i % 50 ? last : NODE_ROOT, name, 100 + i, S_IFDIR);
+	}
+	node_forget(table, gone, 1);
+	node_set_pinned(table, last, true);
+	for (size_t met = 0; node_walk(table, &slot, &node, &path) > 0; met++) {
+		cleanup_strbuf struct strbuf own = STRBUF_INIT;
+		cleanup_strbuf struct strbuf above = STRBUF_INIT;
+
+		cr_assert_eq(node_path(table, node.id, &own), 0);
+		cr_assert_str_eq(path.buf, own.buf);
+		cr_assert_eq(node_path(table, node.parent, &above), 0);
+		cr_assert(strncmp(own.buf, strbuf_text(&above), above.len) == 0, "'%s' is not in '%s'", own.buf, above.buf);
+		cr_assert(S_ISDIR(node.type) && !node.patched && node.pinned == (node.id == last));
+		cr_assert_lt(met, 200);
+		gone = met;
+	}
+	cr_assert_eq(gone, 199);
 }
 
 /* ---- backing files ---- */

@@ -404,6 +404,60 @@ Test(overlay_write, a_rename_onto_a_hard_link_of_itself_removes_nothing)
 	cr_assert_eq(fdcache_pinned(overlay_fds(made.overlay), id), -EBADF, "nothing is kept for it");
 }
 
+/* Files that lose the name that we know, and have others: readable without a descriptor each. */
+Test(overlay_write, names_that_go_from_files_that_stay)
+{
+	enum { FILES = 40 };
+	overlay_scene_auto made = overlay_scene_make("mkdir d; for i in {0..39}; do echo -n $i >d/$i; done; cp -al d e");
+	size_t before = fdcache_open_count(overlay_fds(made.overlay));
+	uint64_t ids[FILES];
+	char path[16], text[16];
+
+	for (int i = 0; i < FILES; i++) {
+		snprintf(path, sizeof path, "d/%d", i);
+		ids[i] = find_id(made.overlay, path);
+		snprintf(path, sizeof path, "e/%d", i); /* by which it is known from here on */
+		cr_assert_eq(find_id(made.overlay, path), ids[i]);
+		cr_assert_eq(remove_name(made.overlay, "e", path + 2, false), 0);
+		cr_assert_eq(fdcache_pinned(overlay_fds(made.overlay), ids[i]), -EBADF, "a descriptor is kept for '%s'", path);
+	}
+	cr_assert_leq(fdcache_open_count(overlay_fds(made.overlay)), before + 3, "but of the directories");
+	for (int i = 0; i < FILES; i++) {
+		snprintf(text, sizeof text, "%d", i);
+		expect_content(made.overlay, ids[i], text);
+		cr_assert_eq(stat_of(made.overlay, ids[i]).st_nlink, 1);
+	}
+	/* A name is good again once it is looked up; and what has none left is held open. */
+	cr_assert_eq(find_id(made.overlay, "d/7"), ids[7]);
+	cr_assert_null(fdcache_pinned_handle(overlay_fds(made.overlay), ids[7]));
+	cr_assert_eq(remove_name(made.overlay, "d", "8", false), 0);
+	for (int i = 7; i < 9; i++) {
+		snprintf(text, sizeof text, "%d", i);
+		cr_assert_eq(stat_of(made.overlay, ids[i]).st_nlink, 8 - i);
+		expect_content(made.overlay, ids[i], text);
+	}
+}
+
+/* A new name is not the one that the file is known by: it may be gone soon. */
+Test(overlay_write, a_link_leaves_the_name_alone)
+{
+	overlay_scene_auto made = overlay_scene_make("echo -n one >a");
+	uint64_t id = find_id(made.overlay, "a");
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+
+	cr_assert_eq(link_to(made.overlay, id, "", "b"), 0);
+	cr_assert_eq(node_path(overlay_nodes(made.overlay), id, &path), 0);
+	cr_assert_str_eq(path.buf, "a");
+	cr_assert_eq(remove_name(made.overlay, "", "b", false), 0);
+	cr_assert_null(fdcache_pinned_handle(overlay_fds(made.overlay), id));
+	expect_content(made.overlay, id, "one");
+	/* Two look-ups: by the name and by the link. */
+	overlay_forget(made.overlay, id, 1);
+	expect_content(made.overlay, id, "one");
+	overlay_forget(made.overlay, id, 1);
+	cr_assert_eq(GUARDED(made.overlay, overlay_getattr(&guard, id, &(struct stat){ 0 })), -ESTALE);
+}
+
 /* ---- attributes ---- */
 
 Test(overlay_write, attributes)
@@ -467,20 +521,20 @@ Test(overlay_write, xattrs)
 	uint64_t file = find_id(made.overlay, "file"), link = find_id(made.overlay, "link"), dir = find_id(made.overlay, "dir");
 	char value[8];
 
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, file, "user.a", "123", 3, 0)), 0);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, file, "user.a", "123", 3, 0, false)), 0);
 	cr_assert_eq(GUARDED(made.overlay, overlay_getxattr(&guard, file, "user.a", value, sizeof value)), 3);
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, file, "user.a", "1", 1, XATTR_CREATE)), -EEXIST);
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, file, "user.b", "1", 1, XATTR_REPLACE)), -ENODATA);
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, dir, "user.d", "", 0, 0)), 0);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, file, "user.a", "1", 1, XATTR_CREATE, false)), -EEXIST);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, file, "user.b", "1", 1, XATTR_REPLACE, false)), -ENODATA);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, dir, "user.d", "", 0, 0, false)), 0);
 	cr_assert_eq(GUARDED(made.overlay, overlay_getxattr(&guard, dir, "user.d", value, sizeof value)), 0);
 	/* Of the symlink itself: "user." is not allowed there, "trusted." is. */
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, link, "user.l", "1", 1, 0)), -EPERM);
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, link, "trusted.l", "1", 1, 0)), 0);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, link, "user.l", "1", 1, 0, false)), -EPERM);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, link, "trusted.l", "1", 1, 0, false)), 0);
 	cr_assert_eq(lgetxattr(path_in(made.scene.bench.dir, "base/link"), "trusted.l", value, sizeof value), 1);
 	cr_assert_eq(GUARDED(made.overlay, overlay_removexattr(&guard, link, "trusted.l")), 0);
 	cr_assert_eq(GUARDED(made.overlay, overlay_removexattr(&guard, file, "user.a")), 0);
 	cr_assert_eq(GUARDED(made.overlay, overlay_removexattr(&guard, file, "user.a")), -ENODATA);
-	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, 12345, "user.a", "1", 1, 0)), -ESTALE);
+	cr_assert_eq(GUARDED(made.overlay, overlay_setxattr(&guard, 12345, "user.a", "1", 1, 0, false)), -ESTALE);
 }
 
 /* ---- what is refused ---- */
@@ -508,7 +562,7 @@ static void expect_all_refused(struct overlay *overlay, const char *parent, cons
 		cr_expect_eq(set(overlay, entry.id, &attributes, SET_SIZE), -EROFS, "truncate '%s'", path);
 		cr_expect_eq(set(overlay, entry.id, &attributes, SET_MTIME), -EROFS, "utimens '%s'", path);
 		cr_expect_eq(link_to(overlay, entry.id, "open", "y"), -EROFS, "link of '%s'", path);
-		cr_expect_eq(GUARDED(overlay, overlay_setxattr(&guard, entry.id, "user.a", "1", 1, 0)), -EROFS, "setxattr '%s'", path);
+		cr_expect_eq(GUARDED(overlay, overlay_setxattr(&guard, entry.id, "user.a", "1", 1, 0, false)), -EROFS, "setxattr '%s'", path);
 		cr_expect_eq(GUARDED(overlay, overlay_removexattr(&guard, entry.id, "user.a")), -EROFS, "removexattr '%s'", path);
 	}
 }

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/hidden.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/base/cleanup.h"
+#include "store/base/path.h"
+
+struct hidden_link {
+	struct node_key key;
+	nlink_t count;
+};
+
+/* By key, each once. */
+struct hidden {
+	struct hidden_link *links; /* owned */
+	size_t count, alloc;
+};
+
+static int hidden_add(struct hidden *hidden, const struct stat *st)
+{
+	if (hidden->count == hidden->alloc) {
+		size_t alloc = hidden->alloc ? hidden->alloc * 2 : 16;
+		struct hidden_link *grown = realloc(hidden->links, alloc * sizeof *grown);
+
+		if (!grown)
+			return -ENOMEM;
+		hidden->links = grown;
+		hidden->alloc = alloc;
+	}
+	hidden->links[hidden->count++] = (struct hidden_link){ node_key_of_base(st->st_dev, st->st_ino), 1 };
+	return 0;
+}
+
+static int hide_directory(struct hidden *hidden, int parent, const char *name, unsigned depth);
+
+/* NAME in the base's directory PARENT is hidden, whatever it is. */
+static int hide_name(struct hidden *hidden, int parent, const char *name, unsigned depth)
+{
+	struct stat st;
+
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (S_ISDIR(st.st_mode))
+		return depth ? hide_directory(hidden, parent, name, depth - 1) : -ELOOP;
+	return st.st_nlink > 1 ? hidden_add(hidden, &st) : 0;
+}
+
+static int hide_directory(struct hidden *hidden, int parent, const char *name, unsigned depth)
+{
+	cleanup_close int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	int r = 0;
+
+	if (!dir)
+		return -errno;
+	TAKE_FD(fd);
+	while (r == 0 && (errno = 0, entry = readdir(dir))) {
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			r = hide_name(hidden, dirfd(dir), entry->d_name, depth);
+	}
+	return r < 0 ? r : -errno;
+}
+
+static bool is_directory(const struct view_entry *entry)
+{
+	return entry->kind == VIEW_THROUGH || entry->kind == VIEW_DIRECTORY;
+}
+
+/* What the view's DIRECTORY hides of the base's at FD. */
+static int hide_children(struct hidden *hidden, const struct view *view, const struct view_entry *directory, int fd)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < directory->child_count && r == 0; i++) {
+		const struct view_entry *child = view_at(view, directory->first_child + i);
+		struct stat st;
+
+		/* A directory over a directory hides nothing by itself. */
+		if (!is_directory(child) || (fstatat(fd, child->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode)))
+			r = hide_name(hidden, fd, child->name, PATH_DEPTH_MAX);
+	}
+	return r;
+}
+
+static int hide_all(struct hidden *hidden, const struct view *view, int base_fd)
+{
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+	int r = 0;
+
+	for (uint32_t i = 0; i < view_count(view) && r == 0; i++) {
+		const struct view_entry *entry = view_at(view, i);
+		cleanup_close int fd = -EBADF;
+
+		if (!is_directory(entry) || !entry->child_count)
+			continue;
+		strbuf_reset(&path);
+		view_path(view, i, &path);
+		if (strbuf_failed(&path))
+			return -ENOMEM;
+		fd = path_open(base_fd, strbuf_text(&path), O_PATH | O_DIRECTORY, 0);
+		/* Where the base has no such directory, nothing of it is hidden here. */
+		if (fd >= 0)
+			r = hide_children(hidden, view, entry, fd);
+		else if (fd != -ENOENT && fd != -ENOTDIR && fd != -ELOOP)
+			r = fd;
+	}
+	return r;
+}
+
+static int key_compare(const struct node_key *a, const struct node_key *b)
+{
+	if (a->high != b->high)
+		return a->high < b->high ? -1 : 1;
+	return a->low < b->low ? -1 : a->low > b->low;
+}
+
+static int link_compare(const void *a, const void *b)
+{
+	return key_compare(&((const struct hidden_link *)a)->key, &((const struct hidden_link *)b)->key);
+}
+
+static void merge_equal(struct hidden *hidden)
+{
+	size_t to = 0;
+
+	qsort(hidden->links, hidden->count, sizeof *hidden->links, link_compare);
+	for (size_t i = 1; i < hidden->count; i++) {
+		if (link_compare(&hidden->links[to], &hidden->links[i]) == 0)
+			hidden->links[to].count++;
+		else
+			hidden->links[++to] = hidden->links[i];
+	}
+	hidden->count = to + 1;
+}
+
+int hidden_count(const struct view *view, int base_fd, struct hidden **ret)
+{
+	struct hidden *hidden = view ? calloc(1, sizeof *hidden) : NULL;
+	int r;
+
+	*ret = NULL;
+	if (!hidden)
+		return view ? -ENOMEM : 0;
+	r = hide_all(hidden, view, base_fd);
+	if (r < 0 || !hidden->count) {
+		hidden_free(hidden);
+		return r;
+	}
+	merge_equal(hidden);
+	*ret = hidden;
+	return 0;
+}
+
+void hidden_free(struct hidden *hidden)
+{
+	if (!hidden)
+		return;
+	free(hidden->links);
+	free(hidden);
+}
+
+nlink_t hidden_links(const struct hidden *hidden, const struct node_key *key)
+{
+	struct hidden_link wanted = { .key = *key };
+	const struct hidden_link *found = NULL;
+
+	if (hidden)
+		found = bsearch(&wanted, hidden->links, hidden->count, sizeof wanted, link_compare);
+	return found ? found->count : 0;
+}
+
+void hidden_diff(const struct hidden *old, const struct hidden *new, hidden_fn fn, void *arg)
+{
+	for (size_t i = 0; old && i < old->count; i++) {
+		if (hidden_links(new, &old->links[i].key) != old->links[i].count)
+			fn(arg, &old->links[i].key);
+	}
+	for (size_t i = 0; new && i < new->count; i++) {
+		if (!hidden_links(old, &new->links[i].key))
+			fn(arg, &new->links[i].key);
+	}
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/overlay_scene.h"
+
+#include "fs/invalidate.h"
+
+/* What the kernel was told, a line a notice; the FAIL-th of them (from 1) fails. */
+struct told {
+	struct node_table *nodes; /* of the overlay */
+	struct strbuf text;
+	size_t count, fail;
+	int error;
+};
+
+static int result(struct told *told)
+{
+	strbuf_addch(&told->text, '\n');
+	return ++told->count == told->fail ? told->error : 0;
+}
+
+static int told_entry(void *arg, uint64_t parent, const char *name)
+{
+	struct told *told = arg;
+
+	strbuf_addstr(&told->text, "name '");
+	cr_assert_eq(node_path(told->nodes, parent, &told->text), 0);
+	strbuf_addf(&told->text, "' '%s'", name);
+	return result(told);
+}
+
+static int told_inode(void *arg, uint64_t id)
+{
+	struct told *told = arg;
+
+	strbuf_addstr(&told->text, "node '");
+	cr_assert_eq(node_path(told->nodes, id, &told->text), 0);
+	strbuf_addch(&told->text, '\'');
+	return result(told);
+}
+
+static int told_attributes(void *arg, uint64_t id)
+{
+	strbuf_addstr(&((struct told *)arg)->text, "attributes of ");
+	return told_inode(arg, id);
+}
+
+/* What is told of the way from the view of FROM to that of TO (NULL: the bare base), with the base asked by BASE_FD. */
+static int tell_of(struct overlay_scene *made, int base_fd, const struct view *from, const struct view *to, struct told *told)
+{
+	struct notices notices = { told_entry, told_inode, told_attributes, told };
+	uint64_t paths, wanted;
+	int r;
+
+	told->nodes = overlay_nodes(made->overlay);
+	told->count = 0;
+	strbuf_reset(&told->text);
+	r = invalidate_tell(made->overlay, base_fd, from, to, &notices, &paths);
+	cr_assert_eq(view_diff_count(from, to, &wanted), 0);
+	cr_assert_eq(paths, wanted);
+	return r;
+}
+
+static void expect_told(struct overlay_scene *made, const struct view *from, const struct view *to, const char *wanted)
+{
+	struct told told = { .text = STRBUF_INIT };
+
+	cr_assert_eq(tell_of(made, made->scene.basefd, from, to, &told), 0);
+	cr_assert_str_eq(strbuf_text(&told.text), wanted);
+	/* A base that cannot be asked: the same, by the node table alone. */
+	cr_assert_eq(tell_of(made, -EBADF, from, to, &told), 0);
+	cr_assert_str_eq(strbuf_text(&told.text), wanted, "without the base: %s", strbuf_text(&told.text));
+	strbuf_release(&told.text);
+}
+
+Test(invalidate, names_and_listings)
+{
+	overlay_scene_auto made = overlay_scene_make("mkdir a b unknown; echo 1 >a/x; echo 1 >a/y; echo 1 >b/z; echo 1 >unknown/x");
+
+	find_id(made.overlay, "a");
+	find_id(made.overlay, "b/z");
+	patch(&made, "p", "echo 2 >a/x; rm a/y; echo 2 >b/z; echo 2 >unknown/x; echo new >new");
+	expect_told(&made, NULL, made.view, "name 'a' 'x'\nname 'a' 'y'\nnode 'a'\nname 'b' 'z'\nnode 'b'\nname '' 'new'\nnode ''\n");
+	expect_told(&made, made.view, NULL, "name 'a' 'x'\nname 'a' 'y'\nnode 'a'\nname 'b' 'z'\nnode 'b'\nname '' 'new'\nnode ''\n");
+}
+
+/* The base has a file where the view has a directory, and the kernel knows the file by another name. */
+Test(invalidate, directory_over_a_linked_file)
+{
+	overlay_scene_auto made = overlay_scene_make("echo old >cfg; ln cfg other");
+	cleanup_view struct view *first = NULL;
+
+	patch(&made, "p", "rm cfg; mkdir cfg; echo 1 >cfg/x; touch -d @1 cfg");
+	first = view_ref(made.view);
+	find_id(made.overlay, "other");
+	find_id(made.overlay, "cfg/x");
+	patch(&made, "q", "rm cfg; mkdir cfg; echo 22 >cfg/x; touch -d @1 cfg");
+	expect_told(&made, first, made.view, "name 'cfg' 'x'\nnode 'cfg'\n");
+}
+
+/* Below a symlink of the base that a patch makes a directory. */
+Test(invalidate, directory_over_a_symlink)
+{
+	overlay_scene_auto made = overlay_scene_make("mkdir to; ln -s to link");
+	cleanup_view struct view *first = NULL;
+
+	patch(&made, "p", "rm link; mkdir -p link/sub; echo 1 >link/sub/x; touch -d @1 link link/sub");
+	first = view_ref(made.view);
+	find_id(made.overlay, "link/sub/x");
+	patch(&made, "q", "rm link; mkdir -p link/sub; echo 22 >link/sub/x; touch -d @1 link link/sub");
+	expect_told(&made, first, made.view, "name 'link/sub' 'x'\nnode 'link/sub'\n");
+}
+
+/* A directory before and after is the node that it was: its attributes, and never its name. */
+Test(invalidate, metadata_of_directories)
+{
+	overlay_scene_auto made = overlay_scene_make("mkdir a; touch -d @1 .");
+	cleanup_view struct view *first = NULL;
+
+	find_id(made.overlay, "a");
+	patch(&made, "p", "chmod 700 a; mkdir made; touch -d @1 made .");
+	first = view_ref(made.view);
+	expect_told(&made, NULL, made.view, "node 'a'\nname '' 'made'\nnode ''\n");
+	find_id(made.overlay, "made");
+	patch(&made, "q", "mkdir -m 700 made; touch -d @1 made .");
+	expect_told(&made, first, made.view, "node 'a'\nnode 'made'\n");
+}
+
+/* Patches that hide a directory of the base, with all that is known beneath it. */
+Test(invalidate, directories_that_vanish_and_return)
+{
+	overlay_scene_auto made = overlay_scene_make("mkdir -p d/sub e unknown/sub; echo 1 >d/sub/lib; echo 1 >e/x; echo 1 >unknown/x; echo 1 >dd");
+
+	find_id(made.overlay, "d/sub/lib");
+	find_id(made.overlay, "e/x");
+	find_id(made.overlay, "dd");
+	patch(&made, "p", "rm -r d e unknown; echo file >d; ln -s d unknown");
+	expect_told(&made, NULL, made.view, "name '' 'd'\nname '' 'e'\nname '' 'unknown'\nnode ''\n"
+		"node 'd'\nnode 'd/sub'\nname 'd' 'sub'\nname 'd/sub' 'lib'\nnode 'e'\nname 'e' 'x'\n");
+	expect_told(&made, made.view, NULL, "name '' 'd'\nname '' 'e'\nname '' 'unknown'\nnode ''\nnode 'd'\nnode 'd/sub'\nnode 'e'\n");
+}
+
+/* A file of which a patch hides a hard link, and only if the kernel knows it. */
+Test(invalidate, hidden_links)
+{
+	overlay_scene_auto made = overlay_scene_make("echo 1 >a; ln a b; echo 1 >c; ln c d; echo 1 >e; ln e f");
+	cleanup_view struct view *first = NULL;
+
+	find_id(made.overlay, "b");
+	find_id(made.overlay, "f");
+	patch(&made, "p", "rm a c");
+	first = view_ref(made.view);
+	expect_told(&made, NULL, first, "name '' 'a'\nname '' 'c'\nnode ''\nattributes of node 'b'\n");
+	patch(&made, "q", "rm a; rm e; echo new >e");
+	expect_told(&made, first, made.view, "name '' 'c'\nname '' 'e'\nnode ''\nattributes of node 'f'\n");
+	publish(&made, NULL);
+	expect_told(&made, NULL, NULL, "attributes of node 'b'\nattributes of node 'f'\n");
+}
+
+Test(invalidate, every_failure_is_reported_and_none_stops_the_rest)
+{
+	overlay_scene_auto made = overlay_scene_make("mkdir a; echo 1 >a/x; echo 1 >a/y");
+	struct told all = { .text = STRBUF_INIT }, told = { .text = STRBUF_INIT, .error = -ENOMEM };
+
+	find_id(made.overlay, "a");
+	patch(&made, "p", "echo 2 >a/x; rm a/y; echo new >new");
+	cr_assert_eq(tell_of(&made, made.scene.basefd, NULL, made.view, &all), 0);
+	cr_assert_eq(all.count, 5);
+	for (told.fail = 1; told.fail <= all.count; told.fail++) {
+		cr_assert_eq(tell_of(&made, made.scene.basefd, NULL, made.view, &told), -ENOMEM);
+		cr_assert_str_eq(told.text.buf, all.text.buf);
+	}
+	/* What the kernel does not know needs no telling. */
+	told.error = -ENOENT;
+	for (told.fail = 1; told.fail <= all.count; told.fail++)
+		cr_assert_eq(tell_of(&made, made.scene.basefd, NULL, made.view, &told), 0);
+	strbuf_release(&all.text);
+	strbuf_release(&told.text);
+}
