@@ -59,15 +59,45 @@ static int tell_of(struct overlay_scene *made, int base_fd, const struct view *f
 	return r;
 }
 
+static int compare_lines(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The lines of TEXT in order: notices of one switch may be sent in any. The caller frees it. */
+static char *sorted(const char *text)
+{
+	cleanup_free char *copy = strdup(text);
+	struct strbuf sb = STRBUF_INIT;
+	char *lines[64], *rest = copy, *line;
+	size_t count = 0;
+
+	while ((line = strsep(&rest, "\n")) && count < ARRAY_SIZE(lines))
+		if (*line)
+			lines[count++] = line;
+	qsort(lines, count, sizeof *lines, compare_lines);
+	for (size_t i = 0; i < count; i++)
+		strbuf_addf(&sb, "%s\n", lines[i]);
+	strbuf_addstr(&sb, "");
+	return strbuf_detach(&sb, NULL);
+}
+
+static void expect_lines(const struct told *told, const char *wanted, const char *how)
+{
+	cleanup_free char *is = sorted(strbuf_text(&told->text)), *should = sorted(wanted);
+
+	cr_assert_str_eq(is, should, "%s: %s", how, is);
+}
+
 static void expect_told(struct overlay_scene *made, const struct view *from, const struct view *to, const char *wanted)
 {
 	struct told told = { .text = STRBUF_INIT };
 
 	cr_assert_eq(tell_of(made, made->scene.basefd, from, to, &told), 0);
-	cr_assert_str_eq(strbuf_text(&told.text), wanted);
+	expect_lines(&told, wanted, "by the base");
 	/* A base that cannot be asked: the same, by the node table alone. */
 	cr_assert_eq(tell_of(made, -EBADF, from, to, &told), 0);
-	cr_assert_str_eq(strbuf_text(&told.text), wanted, "without the base: %s", strbuf_text(&told.text));
+	expect_lines(&told, wanted, "without the base");
 	strbuf_release(&told.text);
 }
 
