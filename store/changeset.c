@@ -65,7 +65,7 @@ int changeset_add(struct changeset *set, const char *path, enum change_kind kind
 
 int changeset_cancel(struct changeset *set, const char *path, struct error *err)
 {
-	struct change *change;
+	struct change *change = NULL;
 	int r = changeset_add(set, path, CHANGE_DELETE, &change, err);
 
 	if (r == 0)

@@ -475,32 +475,37 @@ static int check_expected(const struct oid *oid, const struct hash128 *hash, con
 		wanted);
 }
 
+/* Make the object of the blob OID from git. */
+static int materialise_blob(struct store *store, const struct oid *oid, const struct hash128 *expected,
+	struct hash128 *ret, uint64_t *ret_size, struct error *err)
+{
+	cleanup_blob struct blob *blob = NULL;
+	int r = repo_blob_open(store->repo, oid, OBJECT_BYTES_MAX, &blob, err);
+
+	if (r < 0)
+		return r;
+	*ret = hash128_of(blob_data(blob), blob_size(blob));
+	*ret_size = blob_size(blob);
+	r = check_expected(oid, ret, expected, err);
+	if (r == 0)
+		r = put_hashed(store, blob_data(blob), blob_size(blob), ret, err);
+	/* Not to remember it costs time, nothing else. */
+	if (r == 0)
+		(void)blobmap_add(store->blobs, oid, ret, *ret_size);
+	return r;
+}
+
 int object_materialise(struct store *store, const struct oid *oid, const struct hash128 *expected,
 	struct hash128 *ret, uint64_t *ret_size, struct error *err)
 {
-	cleanup_strbuf struct strbuf content = STRBUF_INIT;
-	bool known;
 	struct hash128 hash;
 	uint64_t size;
 	int r;
 
-	known = blobmap_find(store->blobs, oid, &hash, &size);
-	if (!known || !object_is_there(store, oid, &hash, size)) {
-		r = repo_blob_read(store->repo, oid, OBJECT_BYTES_MAX, &content, err);
-		if (r < 0)
-			return r;
-		size = content.len;
-		hash = hash128_of(strbuf_text(&content), content.len);
+	if (blobmap_find(store->blobs, oid, &hash, &size) && object_is_there(store, oid, &hash, size))
 		r = check_expected(oid, &hash, expected, err);
-		if (r < 0)
-			return r;
-		r = put_hashed(store, strbuf_text(&content), content.len, &hash, err);
-		if (r < 0)
-			return r;
-		/* Not to remember it costs time, nothing else. */
-		(void)blobmap_add(store->blobs, oid, &hash, size);
-	}
-	r = check_expected(oid, &hash, expected, err);
+	else
+		r = materialise_blob(store, oid, expected, &hash, &size, err);
 	if (r < 0)
 		return r;
 	*ret = hash;

@@ -23,7 +23,7 @@ static size_t batch_slot(const struct batch *batch, const struct oid *oid)
 	return slot;
 }
 
-static const struct batch_object *batch_find(const struct batch *batch, const struct oid *oid)
+const struct batch_object *batch_find(const struct batch *batch, const struct oid *oid)
 {
 	uint32_t index;
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -52,6 +53,62 @@ int repo_blob_read(struct repo *repo, const struct oid *oid, uint64_t limit, str
 	if (strbuf_failed(sb))
 		return error_errno(err, ENOMEM, "blob '%s'", OID_HEX(oid));
 	return 0;
+}
+
+struct blob {
+	git_odb_object *object; /* owned; NULL: the batch has it */
+	const void *data;
+	size_t size;
+};
+
+/* What is written and not on disk yet was hashed when it came. */
+static bool blob_from_batch(const struct repo *repo, const struct oid *oid, uint64_t limit, struct blob *blob)
+{
+	const struct batch_object *object = batch_find(&repo->batch, oid);
+
+	if (!object || object->type != GIT_OBJECT_BLOB || object->size > limit)
+		return false;
+	blob->data = object->data;
+	blob->size = object->size;
+	return true;
+}
+
+int repo_blob_open(struct repo *repo, const struct oid *oid, uint64_t limit, struct blob **ret,
+	struct error *err)
+{
+	cleanup_blob struct blob *blob = calloc(1, sizeof *blob);
+	int rc;
+
+	if (!blob)
+		return error_errno(err, ENOMEM, "blob '%s'", OID_HEX(oid));
+	if (!blob_from_batch(repo, oid, limit, blob)) {
+		rc = object_read(repo, oid, GIT_OBJECT_BLOB, limit, &blob->object, err);
+		if (rc < 0)
+			return rc;
+		blob->data = libgit2.odb_object_data(blob->object);
+		blob->size = libgit2.odb_object_size(blob->object);
+	}
+	*ret = TAKE_PTR(blob);
+	return 0;
+}
+
+const void *blob_data(const struct blob *blob)
+{
+	return blob->size > 0 ? blob->data : "";
+}
+
+size_t blob_size(const struct blob *blob)
+{
+	return blob->size;
+}
+
+void blob_free(struct blob *blob)
+{
+	if (!blob)
+		return;
+	if (blob->object)
+		libgit2.odb_object_free(blob->object);
+	free(blob);
 }
 
 int repo_blob_size(struct repo *repo, const struct oid *oid, uint64_t *ret, struct error *err)

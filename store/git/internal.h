@@ -76,6 +76,8 @@ int object_read(struct repo *repo, const struct oid *oid, git_object_t type, uin
 
 /* ---- the batch (batch.c) and what it becomes (pack.c, loose.c, durable.c) ---- */
 
+/* Borrowed until the batch changes; NULL: it is not in there. */
+const struct batch_object *batch_find(const struct batch *batch, const struct oid *oid);
 int batch_backend_new(const struct batch *batch, git_odb_backend **ret);
 /* DATA (malloc'd, SIZE bytes) becomes the batch's, also on failure. -EINVAL: no batch is open. */
 int batch_put(struct repo *repo, git_object_t type, void *data, size_t size, struct oid *ret,

@@ -82,6 +82,19 @@ int repo_blob_write_fd(struct repo *repo, int fd, uint64_t size, struct oid *ret
 /* Appended to SB; -E2BIG beyond LIMIT bytes, checked before inflating. */
 int repo_blob_read(struct repo *repo, const struct oid *oid, uint64_t limit, struct strbuf *sb,
 	struct error *err);
+/* The same without a copy, which a large one would cost. In a batch: until the next thing is written there. */
+struct blob;
+int repo_blob_open(struct repo *repo, const struct oid *oid, uint64_t limit, struct blob **ret,
+	struct error *err);
+const void *blob_data(const struct blob *blob);
+size_t blob_size(const struct blob *blob);
+void blob_free(struct blob *blob);
+static inline void blob_freep(struct blob **blob)
+{
+	if (*blob)
+		blob_free(*blob);
+}
+#define cleanup_blob __attribute__((cleanup(blob_freep)))
 int repo_blob_size(struct repo *repo, const struct oid *oid, uint64_t *ret, struct error *err);
 /* The id that this content would have as a blob; writes nothing. */
 int repo_blob_id(const void *data, size_t size, struct oid *ret, struct error *err);

@@ -378,6 +378,40 @@ Test(object, materialise_reads_it_once)
 	cr_assert_lt(second - first, size / 2);
 }
 
+/* In KiB, since the last call. */
+static unsigned long peak_memory(void)
+{
+	cleanup_strbuf struct strbuf status = STRBUF_INIT;
+	cleanup_close int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+	unsigned long peak = 0;
+	const char *line;
+
+	must_pass(io_read_file_at(AT_FDCWD, "/proc/self/status", 65536, &status, &err));
+	line = strstr(strbuf_text(&status), "VmHWM:");
+	cr_assert(line && sscanf(line, "VmHWM: %lu", &peak) == 1);
+	cr_assert_eq(io_write(fd, "5", 1), 0);
+	return peak;
+}
+
+/* A large file is in memory once, not twice. */
+Test(object, materialise_holds_one_copy)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = new_store(&dir);
+	const size_t size = 96u << 20;
+	char *data = calloc(1, size);
+	struct oid blob = write_blob(store, data, size);
+	struct hash128 hash;
+	unsigned long before;
+	uint64_t found;
+
+	free(data);
+	peak_memory();
+	before = peak_memory();
+	must_pass(object_materialise(store, &blob, NULL, &hash, &found, &err));
+	cr_expect_lt(peak_memory() - before, 3 * (size >> 10) / 2);
+}
+
 Test(object, materialise_makes_again)
 {
 	temporary_directory_auto dir = temporary_directory_make();
