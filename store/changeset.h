@@ -68,10 +68,10 @@ int source_directory(struct store *store, int basefd, int dirfd, struct changese
 
 /*
  * What the .deb FILE would install below the component. Paths are resolved through the image's own
- * symlinks and what is diverted in it (dpkg-divert(1)), as dpkg would. LEFT_OUT is called for each path outside the component. A file
- * that is the same to the letter, metadata and mtime included, is no change, and takes back what an earlier
- * copy of it was. Existing directories
- * stay as they are. -EINVAL: not a .deb; -ENOENT: nothing of it lies under the component.
+ * symlinks and what is diverted in it (dpkg-divert(1)), as dpkg would. LEFT_OUT is called for each path
+ * outside the component. A file that is the same to the letter, metadata and mtime included, is no
+ * change, and takes back what an earlier copy of it was. Existing directories stay as they are.
+ * -EINVAL: not a .deb; -ENOENT: nothing of it lies under the component.
  */
 typedef void (*left_out_fn)(void *arg, const char *path);
 int source_deb(struct store *store, const char *root, const char *directory, int basefd,

@@ -38,9 +38,10 @@ int object_put(struct store *store, const void *data, size_t size, struct hash12
  * See to it that the object of the git blob OID is on disk. The blob is inflated and hashed (its git id
  * checked by libgit2's strict reading), unless store->blobs knows which object it is and that file
  * hashes to its name: found by reading it the first time, by its fingerprint (inode, size, mtime,
- * ctime) from then on, as long as STORE is open. A damaged file is made again, and the log says so. Where EXPECTED is not NULL: -EBADMSG when the content hashes to something
- * else. The content's own size in *RET_SIZE; comparing it with what metadata says is the caller's.
- * Durable after object_sync_all().
+ * ctime) from then on, as long as STORE is open. A damaged file is made again, and the log says so.
+ * Where EXPECTED is not NULL: -EBADMSG when the content hashes to something else. The content's own
+ * size in *RET_SIZE; comparing it with what metadata says is the caller's. Durable after
+ * object_sync_all().
  */
 int object_materialise(struct store *store, const struct oid *oid, const struct hash128 *expected,
 	struct hash128 *ret, uint64_t *ret_size, struct error *err);

@@ -72,10 +72,10 @@ int patch_create(struct store *store, struct component *component, int basefd,
 
 /*
  * Make a patch of a commit made with plain git: its tree is checked as apply would check it
- * (view_check), its parent becomes the nearest base or patch of this component among its ancestors,
- * its message SPEC's (NULL: its own) with our trailers; author and time of COMMIT stay. The base grows
- * and the batch is committed as above. Where it was made on a composition, what it changed over that is laid over
- * the composition's base; -EEXIST: the composed patches touch the same.
+ * (view_check), its parent becomes the nearest base or patch of this component among its ancestors, its
+ * message SPEC's (NULL: its own) with our trailers; author and time of COMMIT stay. The base grows and
+ * the batch is committed as above. Where it was made on a composition, what it changed over that is
+ * laid over the composition's base; -EEXIST: the composed patches touch the same.
  */
 int patch_create_from_commit(struct store *store, struct component *component, int basefd,
 	const struct oid *commit, const struct patch_spec *spec, char **ret_label,

@@ -13,7 +13,9 @@
 #include "store/tree_cursor.h"
 #include "store/view.h"
 
-#define ANCESTORS_MAX 4096u /* commits looked at for one that we know */
+/* Commits looked at for one that we know, and what they may have together. */
+#define ANCESTORS_MAX 4096u
+#define ANCESTOR_BYTES_MAX (64u << 20)
 
 struct oid_list {
 	struct oid *oids; /* owned */
@@ -116,12 +118,14 @@ static int search_first_parents(const struct search *search, const struct oid *f
 	bool *ret_found, struct error *err)
 {
 	struct oid at = *from;
+	uint64_t bytes = 0;
 
 	*ret_found = false;
-	for (size_t i = 0; i < ANCESTORS_MAX; i++) {
+	for (size_t i = 0; i < ANCESTORS_MAX && bytes <= ANCESTOR_BYTES_MAX; i++) {
 		cleanup_commit struct commit commit = { 0 };
 		int r = repo_commit_read(search->store->repo, &at, &commit, err);
 
+		bytes += commit.size;
 		if (r == 0)
 			r = is_composition(search, &commit, &ret->on_composition, err);
 		if (r < 0 || commit.parent_count == 0)
@@ -143,12 +147,14 @@ static int search_all_parents(const struct search *search, const struct oid *fro
 {
 	CLEANUP(oid_list_release) struct oid_list queue = { NULL, 0, 0 };
 	int r = oid_list_add(&queue, from, err);
+	uint64_t bytes = 0;
 
 	*ret_found = false;
-	for (size_t i = 0; r == 0 && i < queue.count && i < ANCESTORS_MAX; i++) {
+	for (size_t i = 0; r == 0 && i < queue.count && bytes <= ANCESTOR_BYTES_MAX; i++) {
 		cleanup_commit struct commit commit = { 0 };
 
 		r = repo_commit_read(search->store->repo, &queue.oids[i], &commit, err);
+		bytes += commit.size;
 		for (size_t j = 0; r == 0 && j < commit.parent_count; j++) {
 			if (search_knows(search, &commit.parents[j])) {
 				*ret = commit.parents[j];

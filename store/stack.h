@@ -39,9 +39,9 @@ int stack_compose(struct store *store, const struct component *component, const 
 
 /*
  * Edits: those that a label brings with it (patches it builds on) are added before it; those that it
- * supersedes, directly or through others, are taken off. *RET_CHANGED false: nothing to do. -ENOENT: no such label; -EBUSY (remove):
- * another applied patch builds on it; (add): an applied patch supersedes it, or builds on what it
- * supersedes; -EINVAL: the stack is not known. On failure STACK is as it was.
+ * supersedes, directly or through others, are taken off. *RET_CHANGED false: nothing to do. -ENOENT: no
+ * such label; -EBUSY (remove): another applied patch builds on it; (add): an applied patch supersedes
+ * it, or builds on what it supersedes; -EINVAL: the stack is not known. On failure STACK is as it was.
  */
 int stack_add(const struct patch_list *patches, struct stack *stack, const char *label, bool *ret_changed,
 	struct error *err);

@@ -28,8 +28,8 @@ bool patch_supersedes(const struct patch_list *patches, const struct patch *patc
 bool patch_builds_on(const struct patch_list *patches, const struct patch *patch, const struct patch *other);
 
 /*
- * Is COMMIT the very commit that composing STACK over BASE gives? Compared with it by composing, unless STORE remembers
- * it; leaves nothing behind, whether or not a batch is open.
+ * Is COMMIT the very commit that composing STACK over BASE gives? Compared with it by composing, unless
+ * STORE remembers it; leaves nothing behind, whether or not a batch is open.
  */
 int stack_verify(struct store *store, const struct component *component, const struct patch_list *patches,
 	const struct commit *base, const struct stack *stack, const struct oid *commit, bool *ret, struct error *err);

@@ -4,8 +4,9 @@
 
 /*
  * What a daemon says when nobody is there to hand an error to. Libraries return errors; only fs/ and
- * cli/ log, and store/ where it repairs damage, which is no error. Lines go to stderr, and to the system log by a datagram that we compose ourselves:
- * syslog(3) reads the time zone, which may lie under our own mountpoint.
+ * cli/ log, and store/ where it repairs damage, which is no error. Lines go to stderr, and to the
+ * system log by a datagram that we compose ourselves: syslog(3) reads the time zone, which may lie
+ * under our own mountpoint.
  */
 
 #include <syslog.h> /* LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG */

@@ -62,9 +62,9 @@ int repo_batch_commit(struct repo *repo, struct error *err);
 void repo_batch_abort(struct repo *repo); /* forget what is not flushed; no batch: does nothing */
 
 /*
- * To see what comes of writing something: what is written between these is readable meanwhile and forgotten at the
- * end, in the open batch or, where there is none, in one of its own. (Past REPO_BATCH_BYTES there
- * is a pack that no ref leads to, as after a crash.)
+ * To see what comes of writing something: what is written between these is readable meanwhile and
+ * forgotten at the end, in the open batch or, where there is none, in one of its own. (Past
+ * REPO_BATCH_BYTES there is a pack that no ref leads to, as after a crash.)
  */
 struct repo_trial {
 	bool own_batch;

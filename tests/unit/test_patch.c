@@ -490,6 +490,30 @@ Test(patch, of_a_bad_commit)
 	cr_expect_eq(list.count, 1);
 }
 
+/* What a commit stands on is looked for so far and no further, by bytes too. */
+Test(patch, of_a_commit_far_away)
+{
+	static char message[1000001];
+	scene_auto scene = scene_make("echo -n 1 >x");
+	struct repo *repo = scene.bench.store->repo;
+	struct patch_spec spec = { .message = "x" };
+	struct oid at = scene_commit(&scene, "refs/veneer/app/base", "echo -n 2 >x"), ret;
+	struct commit_spec commit = { .message = message, .parents = &at, .parent_count = 1, .time = 1 };
+
+	memset(message, 'x', sizeof message - 1);
+	cleanup_commit struct commit facts = { 0 };
+	must_pass(repo_commit_read(repo, &at, &facts, &err));
+	commit.tree = facts.tree;
+	for (size_t i = 0; i < 70; i++) {
+		must_pass(repo_batch_begin(repo, &err));
+		must_pass(repo_commit_write(repo, &commit, &at, &err));
+		must_pass(repo_batch_commit(repo, &err));
+		if (i == 60)
+			scene_adopt(&scene, &at, "near");
+	}
+	must_fail(-EINVAL, "no base and no patch", scene_adopt_spec(&scene, &at, &spec, &ret, &err));
+}
+
 /* A message of someone else's may be as long as git allows, and costs no time. */
 Test(patch, hostile_messages, .timeout = 20)
 {
