@@ -56,7 +56,8 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 	struct session *session = userdata;
 	unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_DONT_MASK | FUSE_CAP_READDIRPLUS |
 		FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_ACL | FUSE_CAP_CACHE_SYMLINKS |
-		FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_EXPLICIT_INVAL_DATA;
+		FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_EXPLICIT_INVAL_DATA |
+		FUSE_CAP_IOCTL_DIR;
 
 	/* libfuse's own choices go: above all AUTO_INVAL_DATA, READDIRPLUS_AUTO and ATOMIC_O_TRUNC. */
 	conn->want = conn->capable & wanted;
@@ -321,6 +322,7 @@ static const struct fuse_lowlevel_ops table = {
 	.fallocate = ops_fallocate,
 	.lseek = ops_lseek,
 	.copy_file_range = ops_copy_file_range,
+	.ioctl = ops_ioctl,
 };
 
 const struct fuse_lowlevel_ops *ops_table(void)

@@ -2,6 +2,8 @@
 #include "fs/ops_internal.h"
 
 #include <errno.h>
+#include <linux/fs.h>
+#include <string.h>
 
 /* The directory's listing is not what it was. */
 static void listing_changed(struct session *session, fuse_ino_t directory)
@@ -145,4 +147,27 @@ void ops_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 
 	overlay_enter(session->overlay, &guard);
 	fuse_reply_err(req, -overlay_removexattr(&guard, ino, name));
+}
+
+/* The flags of lsattr(1) and chattr(1), and no other: the kernel asks for them itself, and has checked what the caller may. */
+void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, struct fuse_file_info *fi,
+	unsigned flags, const void *in, size_t in_size, size_t out_size)
+{
+	struct session *session = ops_begin(req, REQUEST_IOCTL);
+	cleanup_overlay_guard struct overlay_guard guard;
+	union overlay_flags value = { 0 };
+	int r = -ENOTTY;
+
+	overlay_enter(session->overlay, &guard);
+	if ((cmd == FS_IOC_GETFLAGS || cmd == FS_IOC_FSGETXATTR) && out_size <= sizeof value) {
+		r = overlay_get_flags(&guard, ino, cmd, &value);
+	} else if ((cmd == FS_IOC_SETFLAGS || cmd == FS_IOC_FSSETXATTR) && in_size <= sizeof value) {
+		memcpy(&value, in, in_size);
+		r = overlay_set_flags(&guard, ino, cmd, &value);
+		out_size = 0;
+	}
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_ioctl(req, 0, &value, out_size);
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -419,4 +420,47 @@ int overlay_removexattr(struct overlay_guard *guard, uint64_t id, const char *na
 	if (r < 0)
 		return r;
 	return removexattr(link, name) < 0 ? -errno : 0;
+}
+
+static bool has_flags(const struct node_info *info)
+{
+	return S_ISREG(info->type) || S_ISDIR(info->type);
+}
+
+int overlay_get_flags(struct overlay_guard *guard, uint64_t id, unsigned command, union overlay_flags *ret)
+{
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	cleanup_fdref struct fdref ref = FDREF_INIT;
+	int r = node_get(guard->overlay->nodes, id, &info);
+
+	if (r < 0)
+		return r;
+	if (!has_flags(&info))
+		return -ENOTTY;
+	if (info.content)
+		return 0;
+	r = overlay_open_lower_cached(guard->overlay, &info, FD_READ, &ref);
+	if (r < 0)
+		return r;
+	return ioctl(ref.fd, command, ret) < 0 ? -errno : 0;
+}
+
+int overlay_set_flags(struct overlay_guard *guard, uint64_t id, unsigned command, const union overlay_flags *value)
+{
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	cleanup_fdref struct fdref ref = FDREF_INIT;
+	cleanup_close int fd = -EBADF;
+	char link[64];
+	int r = open_for_change(guard, id, &ref, link);
+
+	if (r == 0)
+		r = node_get(guard->overlay->nodes, id, &info);
+	if (r < 0)
+		return r;
+	if (!has_flags(&info))
+		return -ENOTTY;
+	fd = open(link, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return ioctl(fd, command, value) < 0 ? -errno : 0;
 }

@@ -10,6 +10,8 @@
  * The caller of the request is CRED; see creds.h. Everything else as overlay.h.
  */
 
+#include <linux/fs.h>
+
 #include "fs/overlay.h"
 
 struct overlay_cred {
@@ -48,5 +50,14 @@ int overlay_setattr(struct overlay_guard *guard, const struct overlay_cred *cred
 int overlay_setxattr(struct overlay_guard *guard, uint64_t id, const char *name, const void *value,
 	size_t size, int flags, bool kill_sgid);
 int overlay_removexattr(struct overlay_guard *guard, uint64_t id, const char *name);
+
+/* Inode flags (ioctl_iflags(2)) of regular files and directories of the base; -ENOTTY for others. A patched one has none. */
+union overlay_flags {
+	unsigned flags;	       /* FS_IOC_GETFLAGS, FS_IOC_SETFLAGS */
+	struct fsxattr fsxattr; /* FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR */
+	unsigned long room;    /* what the first two may write */
+};
+int overlay_get_flags(struct overlay_guard *guard, uint64_t id, unsigned command, union overlay_flags *ret);
+int overlay_set_flags(struct overlay_guard *guard, uint64_t id, unsigned command, const union overlay_flags *value);
 
 #endif

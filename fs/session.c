@@ -57,6 +57,7 @@ static const char *const kind_names[REQUEST_KINDS] = {
 	[REQUEST_FALLOCATE] = "fallocate",
 	[REQUEST_LSEEK] = "lseek",
 	[REQUEST_COPY_FILE_RANGE] = "copy_file_range",
+	[REQUEST_IOCTL] = "ioctl",
 };
 
 const char *request_kind_name(enum request_kind kind)

@@ -57,6 +57,7 @@ enum request_kind {
 	REQUEST_FALLOCATE,
 	REQUEST_LSEEK,
 	REQUEST_COPY_FILE_RANGE,
+	REQUEST_IOCTL,
 	REQUEST_KINDS,
 };
 const char *request_kind_name(enum request_kind kind);

@@ -248,6 +248,35 @@ set_acls() (
 	for name in stranger member root-file stranger-dir; do t getfacl -cn "$name"; done
 )
 
+# lsattr and chattr: what the base's filesystem has; a patched file has none, and takes none.
+case_inode_flags() {
+	make_mounted
+	chattr +d "$BENEATH/file" "$BENEATH/dir" 2>/dev/null || skip 'the scratch filesystem has no inode flags'
+	assert_equal "$(flags_of "$BENEATH/file")" "$(flags_of "$BASE/file")" 'flags of a file'
+	assert_equal "$(flags_of "$BENEATH/dir")" "$(flags_of "$BASE/dir")" 'flags of a directory'
+	assert_equal '' "$(flags_of "$BASE/patched" | tr -d -)" 'flags of a patched file'
+	assert_equal '' "$(flags_of "$BASE/added-dir" | tr -d -)" 'flags of a directory that the patch made'
+	must t chattr +i "$BASE/file"
+	while_immutable >"$SCRATCH/immutable" 2>/dev/null
+	must t chattr -i "$BASE/file"
+	assert_equal 'base mount unwritten unremoved unchanged' "$(paste -sd ' ' "$SCRATCH/immutable")" 'what holds of an immutable file'
+	onto more "$BASE/file"
+	assert_content $'base\nmore' "$BASE/file"
+	assert_errno EROFS t chattr +i "$BASE/patched"
+	assert_errno EROFS t chattr +i "$BASE/added-dir"
+}
+
+# Asserts nothing itself: the flag must come off again, or the scratch directory stays.
+while_immutable() {
+	[[ $(flags_of "$BENEATH/file") != *i* ]] || echo base
+	[[ $(flags_of "$BASE/file") != *i* ]] || echo mount
+	onto x "$BASE/file" || echo unwritten
+	t rm -f "$BASE/file" || echo unremoved
+	as_nobody chattr -i "$BASE/file" || echo unchanged
+}
+
+flags_of() { t lsattr -d "$1" | cut -d ' ' -f 1; }
+
 # One hard-linked file is one file, whichever name it is written through.
 case_hard_links() {
 	make_mounted
