@@ -76,7 +76,7 @@ int cmd_mount(struct context *ctx, struct error *err)
 					      "");
 	if (context_dry_run(ctx))
 		return report(ctx, target.component, false, "(dry run) %s would be mounted at %s", err);
-	r = mount_start(ctx->store_path, target.component->name, &options, err);
+	r = mount_start(target.store->path, target.component->name, &options, err);
 	if (r < 0)
 		return r;
 	if (options.foreground)

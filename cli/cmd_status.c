@@ -126,6 +126,24 @@ static void add_patches(const struct target *target, struct json_object *row)
 	row_object(row, "closed", closed);
 }
 
+/* What is wrong with the store's side of a component, where its mount has no complaint of its own. */
+static void add_problems(const struct target *target, struct json_object *row)
+{
+	cleanup_strbuf struct strbuf health = STRBUF_INIT;
+	struct json_object *now = NULL;
+	const char *text = json_object_object_get_ex(row, "health", &now) ? json_object_get_string(now) : "";
+
+	if (strcmp(text, "ok") != 0 && strcmp(text, "not mounted") != 0)
+		return;
+	if (*target->problem.message)
+		strbuf_addf(&health, "the active commit cannot be read: %s", target->problem.message);
+	else if (target->patches.broken)
+		strbuf_addf(&health, "%s%s", target->patches.problem,
+			target->patches.broken > 1 ? ", and others: they are left out" : ": it is left out");
+	if (health.len)
+		row_text(row, "health", strbuf_text(&health));
+}
+
 /* A dead mountpoint is not looked into: it might hang. */
 static int add_stale(const struct target *target, enum mount_state state, struct json_object *row,
 	struct error *err)
@@ -167,6 +185,7 @@ static int component_row(const struct context *ctx, const char *name, struct jso
 	row_text(row, "version_label", version);
 	row_oid(row, "active", &target.component->active);
 	add_patches(&target, row);
+	add_problems(&target, row);
 	r = add_stale(&target, state, row, err);
 	if (r < 0)
 		return r;

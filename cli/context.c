@@ -64,11 +64,10 @@ static int check_arguments(struct context *ctx, struct error *err)
 
 static void take_globals(struct context *ctx)
 {
-	const char *store = options_get(&ctx->options, "store");
+	const char *option = options_get(&ctx->options, "store"), *environment = getenv("VENEER_STORE");
 
-	if (!store)
-		store = getenv("VENEER_STORE");
-	ctx->store_path = store && *store ? store : STORE_DEFAULT_PATH;
+	/* An option that is empty is a script's unset variable, not a wish for the system's store: refused when it is opened. */
+	ctx->store_path = option ? option : environment && *environment ? environment : STORE_DEFAULT_PATH;
 	ctx->json = options_has(&ctx->options, "json");
 	ctx->quiet = options_has(&ctx->options, "quiet");
 	ctx->verbose = options_has(&ctx->options, "verbose");
@@ -127,7 +126,8 @@ static void speak(FILE *stream, const char *format, va_list args)
 	cleanup_strbuf struct strbuf text = STRBUF_INIT, shown = STRBUF_INIT;
 
 	strbuf_vaddf(&text, format, args);
-	text_add_printable(&shown, strbuf_text(&text), true);
+	/* One line, whatever is in a path or a message. */
+	text_add_printable(&shown, strbuf_text(&text), false);
 	fprintf(stream, "%s\n", strbuf_text(&shown));
 }
 

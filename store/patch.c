@@ -28,6 +28,7 @@ void patch_list_release(struct patch_list *list)
 	for (size_t i = 0; i < list->count; i++)
 		patch_release(&list->patches[i]);
 	free(list->patches);
+	free(list->problem);
 	*list = (struct patch_list)PATCH_LIST_INIT;
 }
 
@@ -236,10 +237,22 @@ struct loading {
 	size_t alloc, prefix;
 };
 
+/* The last patch of the list could not be read. */
+static int leave_out(struct patch_list *list, const struct error *problem)
+{
+	patch_release(&list->patches[--list->count]);
+	list->broken++;
+	if (!list->problem)
+		list->problem = strdup(problem->message);
+	return list->problem ? 0 : -ENOMEM;
+}
+
 static int load_one(void *arg, const char *name, const struct oid *oid, struct error *err)
 {
 	struct loading *loading = arg;
 	struct patch_list *list = loading->list;
+	struct error problem = ERROR_INIT;
+	int r;
 
 	if (list->count == PATCHES_MAX)
 		return error_set(err, -E2BIG, "more than %u patches", PATCHES_MAX);
@@ -254,8 +267,11 @@ static int load_one(void *arg, const char *name, const struct oid *oid, struct e
 	}
 	/* Counted before it is read: what is half read is released with the rest. */
 	memset(&list->patches[list->count++], 0, sizeof *list->patches);
-	return patch_read(loading->repo, loading->component, name + loading->prefix, oid,
-		&list->patches[list->count - 1], err);
+	r = patch_read(loading->repo, loading->component, name + loading->prefix, oid,
+		&list->patches[list->count - 1], &problem);
+	if (r < 0 && r != -ENOMEM)
+		r = leave_out(list, &problem);
+	return r < 0 ? error_set(err, r, "out of memory") : 0;
 }
 
 static int patch_order(const void *a, const void *b)

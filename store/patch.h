@@ -36,12 +36,15 @@ struct patch {
 struct patch_list {
 	struct patch *patches; /* in order of sequence, then time, then label: the last is the newest */
 	size_t count;
+	/* Refs below patches/ that are no patch, or are past a limit: left out, so that the others can be used. */
+	size_t broken;
+	char *problem; /* owned; what is wrong with the first of them, its label named; NULL: none */
 };
-#define PATCH_LIST_INIT { NULL, 0 }
+#define PATCH_LIST_INIT { .patches = NULL, .count = 0, .broken = 0, .problem = NULL }
 void patch_list_release(struct patch_list *list);
 #define cleanup_patch_list __attribute__((cleanup(patch_list_release)))
 
-/* -EBADMSG: the commit of a ref below patches/ is no patch, or past a limit above; the label is named. */
+/* What cannot be read as a patch is left out and counted. */
 int patch_list_load(struct store *store, const struct component *component, struct patch_list *ret,
 	struct error *err);
 /* Borrowed, or NULL. */

@@ -71,6 +71,11 @@ ok create comp -m x --from "$SCRATCH/new" --dry-run --json
 json '.files | map(.status + " " + .path) | join(",")' 'M a,D link,A sub/new'
 json .label a
 check 'a dry run makes no patch' [ -z "$(ref patches/a)" ]
+cp -a "$SCRATCH/new" "$SCRATCH/forged"
+echo x >"$SCRATCH/forged/"$'name\n  A  forged'
+ok create comp -m x --from "$SCRATCH/forged" --dry-run
+expect_out 'name\\n  A  forged'
+fails 1 "the store's path is empty" --store '' status
 ok create comp -m $'Grüße an a\n\nmore text' --from "$SCRATCH/new" --fixes CVE-2026-1 --fixes CVE-2026-2 \
 	--restart one.service --restart two.service --reboot
 expect_out '^a [0-9a-f]{40}$'

@@ -48,6 +48,20 @@ case_mount_and_umount() {
 	done
 }
 
+# A store named by a relative path is the same store for the daemon.
+case_relative_store() {
+	make_component
+	fs_remember_mount "$BASE"
+	cd "$SCRATCH"
+	must t "$VENEER" --store "${STORE#"$SCRATCH/"}" mount thing
+	cd /
+	PID=$(fs_status thing .pid)
+	fs_remember_pid "$PID"
+	assert_content patched "$BASE/file"
+	must v umount thing
+	nothing_left
+}
+
 # The daemon has let go of who started it: no terminal, no pipe, no working directory.
 case_daemon_lets_go() {
 	make_component
