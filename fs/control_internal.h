@@ -31,7 +31,7 @@ struct control_server_config {
 	struct switcher *switcher;
 	struct session *session;
 	int base_fd; /* handed to clients that ask for the base */
-	const char *io, *io_reason, *write;
+	const char *write;
 };
 int control_server_start(const struct control_server_config *config, struct control_server **ret,
 	struct error *err);

@@ -69,15 +69,17 @@ static struct json_object *answer_status(struct control_server *server)
 {
 	struct session *session = server->config.session;
 	struct json_object *reply = reply_ok(), *requests = json_object_new_object();
-	char health[512], hex[OID_HEX_LENGTH + 1];
+	char health[512], hex[OID_HEX_LENGTH + 1], io_reason[IO_REASON_MAX];
 	struct oid commit;
 
 	switcher_state(server->config.switcher, &commit, health, sizeof health);
 	oid_to_hex(&commit, hex);
 	add_string(reply, "commit", hex);
 	add_string(reply, "health", health);
-	add_string(reply, "io", server->config.io);
-	add_string(reply, "io_reason", server->config.io_reason);
+	/* While it watches, files are opened as in cached mode. */
+	add_string(reply, "io", io_mode_name(io_choice_mode(&session->choice) == IO_PASSTHROUGH ? IO_PASSTHROUGH : IO_CACHED));
+	io_choice_reason(&session->choice, io_reason);
+	add_string(reply, "io_reason", io_reason);
 	add_string(reply, "write", server->config.write);
 	add_number(reply, "pid", (uint64_t)getpid());
 	add_number(reply, "protocol_minor", session->kernel_minor);

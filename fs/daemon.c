@@ -51,10 +51,9 @@ struct daemon {
 	struct control_server *control;
 	int signal_fd;
 	bool mounted;
+	bool stacked;	/* base or store lie on a filesystem that lies on another */
 	bool detached;	/* taken off while somebody uses it: the connection lives on */
 	dev_t device;	/* of the mount */
-	enum io_mode io;
-	const char *io_reason;
 };
 
 static void daemon_release(struct daemon *daemon)
@@ -340,26 +339,43 @@ static int try_passthrough(struct daemon *daemon, struct error *err)
 	return 0;
 }
 
+static bool can_pass_through(void *arg)
+{
+	return try_passthrough(arg, NULL) == 0;
+}
+
+/* By what the base holds: cached, or an eye on what is opened. */
+static void choose_by_evidence(struct daemon *daemon)
+{
+	struct io_choice *choice = &daemon->session->choice;
+	char reason[IO_REASON_MAX];
+	struct io_survey survey;
+
+	if (!daemon->session->passthrough) {
+		io_choice_settle(choice, IO_CACHED, daemon->stacked ?
+			"the base lies on an overlay: passthrough would leave no room for another one on top" :
+			"this kernel has no passthrough");
+		return;
+	}
+	io_survey_base(daemon->base_fd, &survey);
+	if (io_survey_decide(&survey, reason))
+		io_choice_watch(choice, reason, can_pass_through, daemon);
+	else
+		io_choice_settle(choice, IO_CACHED, reason);
+}
+
 static int choose_io(struct daemon *daemon, struct error *err)
 {
-	struct error problem = ERROR_INIT;
+	struct io_choice *choice = &daemon->session->choice;
+	int r = 0;
 
-	switch (daemon->options->io) {
-	case IO_CACHED:
-		daemon->io_reason = "asked for";
-		return 0;
-	case IO_PASSTHROUGH:
-		daemon->io_reason = "asked for";
-		return try_passthrough(daemon, err);
-	default:
-		break;
-	}
-	if (daemon->io == IO_PASSTHROUGH && try_passthrough(daemon, &problem) < 0) {
-		daemon->io = IO_CACHED;
-		daemon->session->passthrough = false;
-		daemon->io_reason = "passthrough is not to be had here";
-	}
-	return 0;
+	if (daemon->options->io == IO_PASSTHROUGH)
+		r = try_passthrough(daemon, err);
+	if (daemon->options->io == IO_AUTO)
+		choose_by_evidence(daemon);
+	else
+		io_choice_settle(choice, daemon->options->io, "asked for");
+	return r;
 }
 
 static unsigned thread_count(void)
@@ -372,14 +388,15 @@ static unsigned thread_count(void)
 
 static int start_session(struct daemon *daemon, struct error *err)
 {
-	struct session_config config = { .overlay = daemon->overlay, .passthrough = daemon->io == IO_PASSTHROUGH,
-		.verbose = daemon->options->verbose };
+	struct session_config config = { .overlay = daemon->overlay, .verbose = daemon->options->verbose };
 	cleanup_close int device_fd = open_device(err);
 	int r;
 
 	if (device_fd < 0)
 		return device_fd;
 	config.stack_depth = stack_depth_of(daemon->store->objects_fd, stack_depth_of(daemon->base_fd, 1));
+	daemon->stacked = config.stack_depth > 1;
+	config.passthrough = daemon->options->io == IO_PASSTHROUGH || (daemon->options->io == IO_AUTO && !daemon->stacked);
 	/* The mount names the fd by its number, which libfuse keeps. */
 	config.device_fd = device_fd;
 	r = session_new(&config, &daemon->session, err);
@@ -400,7 +417,6 @@ static int start_control(struct daemon *daemon, struct error *err)
 {
 	struct control_server_config config = { .run_fd = daemon->store->run_fd, .directory = daemon->component->directory,
 		.device = daemon->device, .name = daemon->component->name, .session = daemon->session, .base_fd = daemon->base_fd,
-		.io = io_mode_name(daemon->io), .io_reason = daemon->io_reason,
 		.write = write_mode_name(daemon->options->write) };
 	int r = switcher_new(daemon->store, daemon->component, daemon->base_fd, daemon->session, daemon->view,
 		&daemon->switcher, err);
@@ -472,9 +488,6 @@ int daemon_run(const char *store_path, const char *name, const struct mount_opti
 	struct error err = ERROR_INIT;
 	int r;
 
-	/* Without evidence for the one or the other: opens are far more frequent than long reads. */
-	daemon.io = options->io == IO_AUTO ? IO_CACHED : options->io;
-	daemon.io_reason = "default";
 	r = take_signals(&daemon, &err);
 	if (r == 0)
 		r = prepare(&daemon, store_path, name, &err);

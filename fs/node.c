@@ -596,7 +596,7 @@ int32_t node_backing_drop(struct node_table *table, uint64_t id)
 	if (!node || !node->opens)
 		return 0;
 	if (--node->opens == 0) {
-		backing = node->backing;
+		backing = node->backing > 0 ? node->backing : 0;
 		node->backing = 0;
 	}
 	node_reap(table, node);

@@ -107,9 +107,11 @@ bool node_set_pinned(struct node_table *table, uint64_t id, bool held);
 /*
  * Passthrough: backing ids, one a node, kept while it is open. node_backing_use() counts an opening and
  * says the id there is (0: none: make one, then node_backing_offer() it, which returns the one to use:
- * another may have been faster, then *RET_SURPLUS is yours to close). node_backing_drop() counts a
- * closing; what it returns (0: nothing) is to be closed.
+ * another may have been faster, then *RET_SURPLUS is yours to close, where it is one). BACKING_PLAIN is offered like an id,
+ * and says that the node is opened without a backing file, and so is whoever opens it before all have closed it.
+ * node_backing_drop() counts a closing; what it returns (0: nothing) is to be closed.
  */
+#define BACKING_PLAIN (-1)
 int node_backing_use(struct node_table *table, uint64_t id, int32_t *ret_backing);
 int32_t node_backing_offer(struct node_table *table, uint64_t id, int32_t backing, int32_t *ret_surplus);
 int32_t node_backing_drop(struct node_table *table, uint64_t id);

@@ -25,8 +25,8 @@ static uint32_t open_flags(int32_t backing)
 	return backing ? ABI_FOPEN_PASSTHROUGH : FOPEN_KEEP_CACHE;
 }
 
-/* Under passthrough: register the file behind the node, and answer with its id. */
-static void reply_passthrough(fuse_req_t req, struct session *session, fuse_ino_t ino)
+/* Under passthrough: register the file behind the node, and answer with its id. While the choice watches: without one. */
+static void reply_counted(fuse_req_t req, struct session *session, fuse_ino_t ino)
 {
 	struct abi_open_out out = { .fh = 0 };
 	int r = passthrough_open(session, ino, &out.backing_id);
@@ -36,6 +36,15 @@ static void reply_passthrough(fuse_req_t req, struct session *session, fuse_ino_
 		fuse_reply_err(req, -r);
 	else if (fuse_reply_buf(req, (const char *)&out, sizeof out) < 0)
 		passthrough_release(session, ino);
+}
+
+static void watch_open(struct session *session, fuse_ino_t ino)
+{
+	cleanup_fdref struct fdref file = FDREF_INIT;
+	struct stat st;
+
+	if (overlay_open(session->overlay, ino, FD_READ, &file) == 0 && fstat(file.fd, &st) == 0)
+		io_choice_see(&session->choice, (uint64_t)st.st_size);
 }
 
 void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -49,8 +58,10 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		r = overlay_open(session->overlay, ino, FD_WRITE, &file);
 	if (r < 0) {
 		fuse_reply_err(req, -r);
-	} else if (session->passthrough) {
-		reply_passthrough(req, session, ino);
+	} else if (io_choice_mode(&session->choice) != IO_CACHED) {
+		if (io_choice_mode(&session->choice) == IO_AUTO && !wants_write(fi->flags))
+			watch_open(session, ino);
+		reply_counted(req, session, ino);
 	} else if (session->open_unneeded) {
 		/* From here on the kernel opens files by itself. */
 		fuse_reply_err(req, ENOSYS);
@@ -85,7 +96,7 @@ static void fill_attr(const struct stat *st, struct fuse_attr *attr)
 	attr->ctimensec = (uint32_t)st->st_ctim.tv_nsec;
 }
 
-static int reply_create_passthrough(fuse_req_t req, struct session *session, const struct overlay_entry *entry)
+static int reply_create_counted(fuse_req_t req, struct session *session, const struct overlay_entry *entry)
 {
 	struct create_out out;
 	int r;
@@ -117,8 +128,8 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 	overlay_enter(session->overlay, &guard);
 	r = overlay_mknod(&guard, &cred, parent, name, S_IFREG | (mode & 07777), 0, &entry);
 	readdir_cache_drop(session->listings, parent);
-	if (r == 0 && session->passthrough) {
-		r = reply_create_passthrough(req, session, &entry);
+	if (r == 0 && io_choice_mode(&session->choice) != IO_CACHED) {
+		r = reply_create_counted(req, session, &entry);
 		if (r == 0)
 			return;
 		overlay_forget(session->overlay, entry.id, 1);
@@ -196,6 +207,7 @@ void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct session *session = ops_begin(req, REQUEST_RELEASE);
 
+	/* What was opened while the choice watched is closed when it has been made. */
 	if (session->passthrough)
 		passthrough_release(session, ino);
 	fuse_reply_err(req, 0);

@@ -42,20 +42,18 @@ int passthrough_open(struct session *session, uint64_t id, int32_t *ret_backing)
 	if (r < 0)
 		return r;
 	if (!backing) {
-		r = backing_make(session, id, &backing);
-		if (is_unsupported(r)) {
-			*ret_backing = 0;
-			return 0;
-		}
-		if (r < 0) {
+		r = io_choice_mode(&session->choice) == IO_PASSTHROUGH ? backing_make(session, id, &backing) : -EOPNOTSUPP;
+		if (is_unsupported(r))
+			backing = BACKING_PLAIN;
+		else if (r < 0) {
 			passthrough_release(session, id);
 			return r;
 		}
 		backing = node_backing_offer(nodes, id, backing, &surplus);
-		if (surplus)
+		if (surplus > 0)
 			session_backing_close(session, surplus);
 	}
-	*ret_backing = backing;
+	*ret_backing = backing > 0 ? backing : 0;
 	return 0;
 }
 

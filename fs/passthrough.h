@@ -19,8 +19,8 @@
 #include "fs/session.h"
 
 /*
- * The backing id to answer an OPEN of node ID with; 0: this file cannot be passed through, and is opened as in cached
- * mode. Counted until passthrough_release(), either way.
+ * The backing id to answer an OPEN of node ID with; 0: this file cannot be passed through, or is open already without,
+ * or the mount still watches, and it is opened as in cached mode. Counted until passthrough_release(), either way.
  */
 int passthrough_open(struct session *session, uint64_t id, int32_t *ret_backing);
 void passthrough_release(struct session *session, uint64_t id);

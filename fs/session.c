@@ -167,6 +167,7 @@ int session_new(const struct session_config *config, struct session **ret, struc
 		return error_errno(err, ENOMEM, "start a session");
 	}
 	session->overlay = config->overlay;
+	io_choice_init(&session->choice);
 	session->passthrough_wanted = config->passthrough;
 	session->stack_depth = config->stack_depth;
 	session->verbose = config->verbose;

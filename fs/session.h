@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fs/io_choice.h"
 #include "fs/mount_options.h"
 #include "fs/overlay.h"
 #include "fs/readdir.h"
@@ -74,6 +75,7 @@ struct session {
 	struct notifier *notifier; /* while the threads serve */
 	int device_fd; /* /dev/fuse; owned by FUSE once that is set */
 	bool verbose;
+	struct io_choice choice; /* how files are opened */
 
 	/* Set while INIT is answered, before any other request: read only afterwards. */
 	bool passthrough_wanted;  /* the mount's choice */
