@@ -34,24 +34,6 @@ static int locate_directory(const char *directory, const char *root, char **ret,
 	return 0;
 }
 
-/* What component_add() would refuse first, without writing. */
-static int check_only(struct store *store, const struct component_spec *spec, struct error *err)
-{
-	cleanup_component struct component *component = NULL;
-	struct stat st;
-	int r = component_check_name(spec->name, err);
-
-	if (r < 0)
-		return r;
-	if (component_load(store, spec->name, &component, NULL) == 0)
-		return error_set(err, -EEXIST, "there is a component '%s' already", spec->name);
-	if (stat(spec->directory, &st) < 0)
-		return error_errno(err, errno, "the directory '%s'", spec->directory);
-	if (!S_ISDIR(st.st_mode))
-		return error_set(err, -ENOTDIR, "'%s' is no directory", spec->directory);
-	return 0;
-}
-
 static int report(const struct context *ctx, const struct component_spec *spec,
 	const struct component *component, struct error *err)
 {
@@ -94,7 +76,7 @@ int cmd_add(struct context *ctx, struct error *err)
 		return r;
 	spec.directory = directory;
 	if (context_dry_run(ctx)) {
-		r = check_only(store, &spec, err);
+		r = component_add_check(store, &spec, err);
 		return r < 0 ? r : report(ctx, &spec, NULL, err);
 	}
 	lock = store_lock(store, STORE_LOCK_TIMEOUT_MS, err);

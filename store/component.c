@@ -418,6 +418,14 @@ static int component_from_spec(struct store *store, const struct component_spec 
 	return 0;
 }
 
+int component_add_check(struct store *store, const struct component_spec *spec, struct error *err)
+{
+	cleanup_component struct component *component = NULL;
+	cleanup_close int fd = -EBADF;
+
+	return component_from_spec(store, spec, &component, &fd, err);
+}
+
 /* The base tree and commit, on disk when this returns. */
 static int write_first_base(struct store *store, const struct component *component, int basefd,
 	progress_fn progress, void *arg, struct oid *ret, struct error *err)

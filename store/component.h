@@ -65,6 +65,8 @@ typedef void (*progress_fn)(void *arg, uint64_t done_files, uint64_t done_bytes)
  */
 int component_add(struct store *store, const struct component_spec *spec, progress_fn progress, void *arg,
 	struct error *err);
+/* Everything that component_add() would refuse for what SPEC says; nothing is written. */
+int component_add_check(struct store *store, const struct component_spec *spec, struct error *err);
 /* -ENOENT: no such component (the message names those there are). */
 int component_load(struct store *store, const char *name, struct component **ret, struct error *err);
 void component_free(struct component *component);

@@ -43,6 +43,11 @@ ok init --json
 json .created false
 ok status --json
 json . '[]'
+# A dry run refuses what the command refuses.
+fails 1 "'/' cannot be a component's directory" add comp / --dry-run
+fails 1 'lies inside the component' add comp "$SCRATCH" --dry-run
+fails 1 'lies inside the store' add comp "$VENEER_STORE/objects" --dry-run
+fails 1 'the base version' add comp /usr/lib --root "$IMAGE" --base-version ' x' --dry-run
 ok add comp /usr/lib --root "$IMAGE" --base-version 1.0 --dry-run
 expect_out '^\(dry run\) comp: '
 ok status --json
