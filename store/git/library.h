@@ -12,6 +12,9 @@
  */
 
 #include <git2.h>
+#if __has_include(<git2/sys/errors.h>)
+#include <git2/sys/errors.h> /* libgit2 1.7 and later */
+#endif
 #include <git2/sys/odb_backend.h>
 #include <git2/sys/repository.h>
 

@@ -7,9 +7,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#if __has_include(<git2/sys/errors.h>)
-#include <git2/sys/errors.h>
-#endif
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
