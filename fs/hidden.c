@@ -19,6 +19,7 @@ struct hidden_link {
 struct hidden {
 	struct hidden_link *links; /* owned */
 	size_t count, alloc;
+	bool directories; /* a directory is hidden, too */
 };
 
 static int hidden_add(struct hidden *hidden, const struct stat *st)
@@ -45,6 +46,7 @@ static int hide_name(struct hidden *hidden, int parent, const char *name, unsign
 
 	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
+	hidden->directories |= S_ISDIR(st.st_mode);
 	if (S_ISDIR(st.st_mode))
 		return depth ? hide_directory(hidden, parent, name, depth - 1) : -ELOOP;
 	return st.st_nlink > 1 ? hidden_add(hidden, &st) : 0;
@@ -139,15 +141,17 @@ static void merge_equal(struct hidden *hidden)
 	hidden->count = to + 1;
 }
 
-int hidden_count(const struct view *view, int base_fd, struct hidden **ret)
+int hidden_count(const struct view *view, int base_fd, struct hidden **ret, bool *ret_directories)
 {
 	struct hidden *hidden = view ? calloc(1, sizeof *hidden) : NULL;
 	int r;
 
 	*ret = NULL;
+	*ret_directories = view && !hidden;
 	if (!hidden)
 		return view ? -ENOMEM : 0;
 	r = hide_all(hidden, view, base_fd);
+	*ret_directories = r < 0 || hidden->directories;
 	if (r < 0 || !hidden->count) {
 		hidden_free(hidden);
 		return r;

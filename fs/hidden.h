@@ -17,8 +17,11 @@
 
 struct hidden;
 
-/* VIEW (completed; NULL: the bare base) over the base of BASE_FD; *RET is NULL where it hides no link. 0, or a negative errno. */
-int hidden_count(const struct view *view, int base_fd, struct hidden **ret);
+/*
+ * VIEW (completed; NULL: the bare base) over the base of BASE_FD; *RET is NULL where it hides no link. *RET_DIRECTORIES: it
+ * hides a directory of the base, too, or may do so (set on failure). 0, or a negative errno.
+ */
+int hidden_count(const struct view *view, int base_fd, struct hidden **ret, bool *ret_directories);
 void hidden_free(struct hidden *hidden); /* NULL is fine */
 /* How many names of the base's inode KEY are hidden. HIDDEN may be NULL. */
 nlink_t hidden_links(const struct hidden *hidden, const struct node_key *key);

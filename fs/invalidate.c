@@ -35,6 +35,7 @@ struct invalidation {
 	char path[PATH_LENGTH_MAX + 1];
 	struct directory directory;
 	bool entered;
+	bool directories_turn; /* a directory of the base may vanish or return */
 	/* In order of paths, none beneath another. */
 	struct turned *turned;
 	size_t turned_count, turned_alloc;
@@ -269,7 +270,7 @@ static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_in
 					     shows_directory(state->new, new_index, itself.in_base)))
 			return 0;
 	}
-	if (hides(state->old, old_index) != hides(state->new, new_index))
+	if (state->directories_turn && hides(state->old, old_index) != hides(state->new, new_index))
 		note(state, remember_turned(state, path, hides(state->new, new_index)));
 	note(state, enter_directory(state, path, slash ? (size_t)(slash - path) : 0));
 	if (state->entered)
@@ -289,7 +290,7 @@ int invalidate_tell(struct overlay *overlay, int base_fd, const struct view *old
 {
 	CLEANUP(invalidation_release)
 	struct invalidation state = { .nodes = overlay_nodes(overlay), .notices = notices, .base = PATH_CURSOR_INIT(base_fd), .old = old,
-		.new = new };
+		.new = new, .directories_turn = overlay_turns_directories(overlay) };
 	int r = view_diff(old, new, tell, &state);
 
 	finish_directory(&state);

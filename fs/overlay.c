@@ -41,7 +41,7 @@ int overlay_new(const struct overlay_config *config, struct view *view, struct o
 	}
 	node_table_on_reap(overlay->nodes, (node_reap_fn)fdcache_forget, overlay->fds);
 	overlay->view = view ? view_ref(view) : NULL;
-	hidden_count(view, config->base_fd, &overlay->hidden);
+	hidden_count(view, config->base_fd, &overlay->hidden, &overlay->hides_directories);
 	*ret = overlay;
 	return 0;
 }
@@ -103,16 +103,26 @@ struct view *overlay_publish(struct overlay *overlay, struct view *view)
 {
 	struct hidden *hidden;
 	struct view *old;
+	bool directories;
 
-	hidden_count(view, overlay->config.base_fd, &hidden);
+	hidden_count(view, overlay->config.base_fd, &hidden, &directories);
 	hidden_free(overlay->hidden_before);
 	SCOPED_LOCK(&overlay->view_lock);
 	old = overlay->view;
 	overlay->view = view ? view_ref(view) : NULL;
 	overlay->hidden_before = overlay->hidden;
 	overlay->hidden = hidden;
+	overlay->hid_directories = overlay->hides_directories;
+	overlay->hides_directories = directories;
 	overlay->generation++;
 	return old;
+}
+
+bool overlay_turns_directories(struct overlay *overlay)
+{
+	SCOPED_LOCK(&overlay->view_lock);
+
+	return overlay->hides_directories || overlay->hid_directories;
 }
 
 bool overlay_drain(struct overlay *overlay, int timeout_ms)

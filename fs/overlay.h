@@ -64,6 +64,8 @@ void overlay_leave(struct overlay_guard *guard);
 /* Swap the view for VIEW (counted by the overlay; NULL: the bare base). One caller at a time, who has drained before. Returns
  * the old one: its count is the caller's. Where the base cannot be asked which hard links VIEW hides, links count as there. */
 struct view *overlay_publish(struct overlay *overlay, struct view *view);
+/* May the last publish have taken away a directory of the base, or given one back? */
+bool overlay_turns_directories(struct overlay *overlay);
 /* Wait until each request that entered before the last publish has left; false after TIMEOUT_MS. */
 bool overlay_drain(struct overlay *overlay, int timeout_ms);
 /* A counted reference to the current view; NULL: the bare base. */

@@ -25,6 +25,7 @@ struct overlay {
 	size_t inside[2];    /* requests that entered in even and in odd generations */
 	/* Of the view before: for requests that entered before the last publish. Only overlay_publish() and its caller use it. */
 	struct hidden *hidden_before;
+	bool hides_directories, hid_directories; /* so does the view, so did the one before: directories of the base */
 };
 
 /*

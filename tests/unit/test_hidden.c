@@ -17,22 +17,23 @@ static struct node_key key_of(const struct scene *scene, const char *path)
 struct row {
 	const char *script;
 	nlink_t a, b, c, l;
+	bool directories;
 };
 
 Test(hidden, counts)
 {
 	static const struct row rows[] = {
-		{ "chmod 700 d; echo new >new; rm c", 0, 0, 0, 0 },
-		{ "rm a1", 1, 0, 0, 0 },
-		{ "rm a1; echo new >a1", 1, 0, 0, 0 },
-		{ "rm a1 e/a3", 2, 0, 0, 0 },
-		{ "rm a1; mkdir a1; echo x >a1/x", 1, 0, 0, 0 },
-		{ "rm a1; ln -s c a1", 1, 0, 0, 0 },
-		{ "rm l", 0, 0, 0, 1 },
-		{ "rm -r d", 1, 1, 0, 0 },
-		{ "rm -r d; echo file >d; rm -r e b1", 2, 2, 0, 0 },
-		{ "rm -r d/sub", 0, 1, 0, 0 },
-		{ "rm -r d; mkdir d; echo x >d/x", 1, 1, 0, 0 },
+		{ "chmod 700 d; echo new >new; rm c", 0, 0, 0, 0, false },
+		{ "rm a1", 1, 0, 0, 0, false },
+		{ "rm a1; echo new >a1", 1, 0, 0, 0, false },
+		{ "rm a1 e/a3", 2, 0, 0, 0, false },
+		{ "rm a1; mkdir a1; echo x >a1/x", 1, 0, 0, 0, false },
+		{ "rm a1; ln -s c a1", 1, 0, 0, 0, false },
+		{ "rm l", 0, 0, 0, 1, false },
+		{ "rm -r d", 1, 1, 0, 0, true },
+		{ "rm -r d; echo file >d; rm -r e b1", 2, 2, 0, 0, true },
+		{ "rm -r d/sub", 0, 1, 0, 0, true },
+		{ "rm -r d; mkdir d; echo x >d/x", 1, 1, 0, 0, true },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -41,12 +42,14 @@ Test(hidden, counts)
 		cleanup_view struct view *view = scene_view(&scene, &commit);
 		struct node_key a = key_of(&scene, "a1"), b = key_of(&scene, "b1"), c = key_of(&scene, "c"), l = key_of(&scene, "l");
 		struct hidden *hidden;
+		bool directories;
 
-		cr_assert_eq(hidden_count(view, scene.basefd, &hidden), 0);
+		cr_assert_eq(hidden_count(view, scene.basefd, &hidden, &directories), 0);
 		cr_assert_eq(hidden_links(hidden, &a), rows[i].a, "'%s': a: %u", rows[i].script, (unsigned)hidden_links(hidden, &a));
 		cr_assert_eq(hidden_links(hidden, &b), rows[i].b, "'%s': b: %u", rows[i].script, (unsigned)hidden_links(hidden, &b));
 		cr_assert_eq(hidden_links(hidden, &c), rows[i].c, "'%s': c", rows[i].script);
 		cr_assert_eq(hidden_links(hidden, &l), rows[i].l, "'%s': l", rows[i].script);
+		cr_assert_eq(directories, rows[i].directories, "'%s': directories", rows[i].script);
 		cr_assert_eq(!hidden, !(rows[i].a || rows[i].b || rows[i].c || rows[i].l));
 		hidden_free(hidden);
 	}
@@ -57,9 +60,11 @@ Test(hidden, nothing_over_the_bare_base)
 	scene_auto scene = scene_make(base_script);
 	struct node_key a = key_of(&scene, "a1");
 	struct hidden *hidden;
+	bool directories;
 
-	cr_assert_eq(hidden_count(NULL, scene.basefd, &hidden), 0);
+	cr_assert_eq(hidden_count(NULL, scene.basefd, &hidden, &directories), 0);
 	cr_assert_null(hidden);
+	cr_assert_not(directories);
 	cr_assert_eq(hidden_links(hidden, &a), 0);
 	hidden_free(hidden);
 }
@@ -70,7 +75,9 @@ Test(hidden, a_base_that_cannot_be_asked)
 	struct oid commit = scene_patch(&scene, "p", "rm a1");
 	cleanup_view struct view *view = scene_view(&scene, &commit);
 	struct hidden *hidden;
+	bool directories;
 
-	cr_assert_eq(hidden_count(view, -EBADF, &hidden), -EBADF);
+	cr_assert_eq(hidden_count(view, -EBADF, &hidden, &directories), -EBADF);
+	cr_assert(directories, "who cannot know must take it for granted");
 	cr_assert_null(hidden);
 }
