@@ -245,13 +245,16 @@ case_strangers() {
 	still_serving
 }
 
-# What is no command to the control socket.
+# What is no command to the control socket, or one without the store's lock.
 case_control_socket() {
 	make_mounted
 	local socket=$STORE/run/thing.sock message
 	assert_equal 700 "$(stat -c %a "$STORE")" 'mode of the store'
-	for message in '' '{' 'null' '[]' '{"operation":1}' '{"operation":"dance"}' '{"operation":"switch"}' \
-		'{"operation":"switch","commit":"../../x"}' '{"operation":"prepare","commit":"0000"}' "$(fs_fill '[' 60000)"; do
+	for message in '' '{' 'null' '[]' '{"operation":1}' '{"operation":"dance"}' \
+		'{"operation":"transition"}' '{"operation":"transition","kind":"dance"}' '{"operation":"transition","kind":1}' \
+		'{"operation":"transition","kind":"switch","names":[]}' '{"operation":"transition","kind":"switch","names":[1]}' \
+		'{"operation":"transition","kind":"switch","names":"x"}' '{"operation":"detach"}' \
+		'{"operation":"transition","kind":"revert","names":[],"all":true}' "$(fs_fill '[' 60000)"; do
 		printf '%s' "$message" | t perl -MSocket -e '
 			socket(S, PF_UNIX, SOCK_SEQPACKET, 0) && connect(S, sockaddr_un($ARGV[0])) or die "connect: $!";
 			local $/; my $message = <STDIN>; send(S, $message, 0); shutdown(S, 1); recv(S, my $answer, 65536, 0); print $answer' \

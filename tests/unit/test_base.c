@@ -429,6 +429,59 @@ Test(base, lock_excludes)
 	close(again);
 }
 
+/* Another process may hand its lock over: it is confirmed by what it is, not by what is said of it. */
+Test(base, lock_confirmed)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_close int dirfd = open(dir.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int fd = (int)must_pass(lock_acquire(dirfd, "lock", 0, &err));
+	cleanup_close int copy = dup(fd), other = openat(dirfd, "lock", O_RDWR | O_CLOEXEC);
+	cleanup_close int stranger = openat(dirfd, "stranger", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	cr_assert_eq(lock_confirm(dirfd, "lock", copy), 0);
+	cr_assert_eq(lock_confirm(dirfd, "lock", other), -EWOULDBLOCK, "the file, without the lock on it");
+	cr_assert_eq(lock_confirm(dirfd, "lock", stranger), -EACCES);
+	cr_assert_eq(lock_confirm(dirfd, "lock", -EBADF), -EACCES);
+	/* The lock lives as long as any copy of the descriptor. */
+	cleanup_closep(&fd);
+	fd = -EBADF;
+	must_fail(-ETIMEDOUT, "lock", lock_acquire(dirfd, "lock", 0, &err));
+	/* A file that was removed is nobody's lock any more. */
+	cr_assert_eq(unlinkat(dirfd, "lock", 0), 0);
+	cr_assert_eq(lock_confirm(dirfd, "lock", copy), -EACCES);
+}
+
+Test(base, lock_removed)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_close int dirfd = open(dir.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = (int)must_pass(lock_acquire(dirfd, "lock", 0, &err)), ready[2], again;
+	char c;
+	pid_t pid;
+
+	/* Who waits while it is removed gets the next one, and is alone with it. */
+	cr_assert_eq(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		lock_acquire(dirfd, "lock", 10000, NULL);
+		io_write(ready[1], "x", 1);
+		pause();
+		_exit(0);
+	}
+	usleep(30000);
+	lock_remove(dirfd, "lock", fd);
+	cr_assert_eq(io_read(ready[0], &c, 1), 1);
+	must_fail(-ETIMEDOUT, "lock", lock_acquire(dirfd, "lock", 0, &err));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	again = (int)must_pass(lock_acquire(dirfd, "lock", 1000, &err));
+	lock_remove(dirfd, "lock", again);
+	cr_assert_eq(faccessat(dirfd, "lock", F_OK, 0), -1);
+	close(ready[0]);
+	close(ready[1]);
+}
+
 Test(base, lock_goes_with_the_process)
 {
 	temporary_directory_auto dir = temporary_directory_make();

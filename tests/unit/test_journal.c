@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "store/base/cleanup.h"
@@ -271,4 +273,36 @@ Test(journal, self)
 	must_pass(journal_actor_self(&actor, &err));
 	cr_assert_null(actor.sudo_user);
 	journal_actor_release(&actor);
+}
+
+/* Another process, as the daemon sees the one that asks it. */
+Test(journal, another_process)
+{
+	struct journal_actor actor = { 0 };
+	int ready[2];
+	char c;
+	pid_t pid;
+
+	cr_assert_eq(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		char *argv[] = { (char *)"/bin/sh", (char *)"-c", (char *)"echo; read x", NULL };
+		char *environment[] = { (char *)"XSUDO_USER=eve", (char *)"SUDO_USER=carol", (char *)"Z=1", NULL };
+
+		dup2(ready[1], STDOUT_FILENO);
+		execve(argv[0], argv, environment);
+		_exit(1);
+	}
+	cr_assert_eq(read(ready[0], &c, 1), 1);
+	must_pass(journal_actor_of(pid, 1234, &actor, &err));
+	cr_assert_str_eq(actor.command, "/bin/sh -c echo; read x");
+	cr_assert_str_eq(actor.sudo_user, "carol");
+	cr_assert_eq(actor.uid, 1234);
+	cr_assert_eq(actor.pid, pid);
+	journal_actor_release(&actor);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	must_fail(-ESRCH, "/proc/", journal_actor_of(pid, 0, &actor, &err));
+	close(ready[0]);
+	close(ready[1]);
 }
