@@ -73,7 +73,7 @@ static size_t meta_subject(const char *path, bool *ret_directory)
 	size_t len = strlen(path), tail = strlen(META_DIRECTORY);
 
 	*ret_directory = true;
-	if (strcmp(path, META_DIRECTORY + 1) == 0)
+	if (strcmp(path, &META_DIRECTORY[1]) == 0)
 		return 0;
 	if (len > tail && strcmp(path + len - tail, META_DIRECTORY) == 0)
 		return len - tail;

@@ -59,7 +59,7 @@ int tree_meta_find(struct tree_cursor *meta, const char *path, struct tree_side 
 
 	if (r == 0 && entry.mode == TREE_MODE_DIRECTORY) {
 		strbuf_addstr(&below, path);
-		strbuf_addstr(&below, *path ? META_DIRECTORY : META_DIRECTORY + 1);
+		strbuf_addstr(&below, *path ? META_DIRECTORY : &META_DIRECTORY[1]);
 		if (strbuf_failed(&below))
 			return error_set(err, -ENOMEM, "out of memory");
 		r = tree_cursor_find(meta, below.buf, &entry, err);

@@ -584,13 +584,6 @@ static void fill_directory(struct node_table *table, uint64_t *ids, size_t count
 	}
 }
 
-/* ThreadSanitizer keeps four bytes for each, and gives none of them back. */
-#ifdef __SANITIZE_THREAD__
-#define SHADOW 5u
-#else
-#define SHADOW 1u
-#endif
-
 Test(node, many)
 {
 	enum { COUNT = 200000 };

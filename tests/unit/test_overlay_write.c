@@ -433,7 +433,7 @@ Test(overlay_write, names_that_go_from_files_that_stay)
 	cr_assert_eq(remove_name(made.overlay, "d", "8", false), 0);
 	for (int i = 7; i < 9; i++) {
 		snprintf(text, sizeof text, "%d", i);
-		cr_assert_eq(stat_of(made.overlay, ids[i]).st_nlink, 8 - i);
+		cr_assert_eq(stat_of(made.overlay, ids[i]).st_nlink, (nlink_t)(8 - i));
 		expect_content(made.overlay, ids[i], text);
 	}
 }

@@ -325,7 +325,6 @@ Test(view, deletions_in_a_directory_that_is_gone)
 {
 	scene_auto scene = scene_make("mkdir d; : >d/x; : >d/y");
 	struct oid commit = scene_patch(&scene, "a", "rm d/x");
-	cleanup_view struct view *view = NULL;
 
 	expect_view(&scene, &commit, "t d\n- d/x\n");
 	bench_run(&scene.bench, "rm -r base/d");
