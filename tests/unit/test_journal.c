@@ -286,7 +286,7 @@ Test(journal, another_process)
 	cr_assert_eq(pipe(ready), 0);
 	pid = fork();
 	if (pid == 0) {
-		char *argv[] = { (char *)"/bin/sh", (char *)"-c", (char *)"echo; read x", NULL };
+		char *argv[] = { (char *)"/bin/sh", (char *)"-c", (char *)"echo; kill -STOP $$", NULL };
 		char *environment[] = { (char *)"XSUDO_USER=eve", (char *)"SUDO_USER=carol", (char *)"Z=1", NULL };
 
 		dup2(ready[1], STDOUT_FILENO);
@@ -295,7 +295,7 @@ Test(journal, another_process)
 	}
 	cr_assert_eq(read(ready[0], &c, 1), 1);
 	must_pass(journal_actor_of(pid, 1234, &actor, &err));
-	cr_assert_str_eq(actor.command, "/bin/sh -c echo; read x");
+	cr_assert_str_eq(actor.command, "/bin/sh -c echo; kill -STOP $$");
 	cr_assert_str_eq(actor.sudo_user, "carol");
 	cr_assert_eq(actor.uid, 1234);
 	cr_assert_eq(actor.pid, pid);
