@@ -10,7 +10,7 @@
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "cli/target.h"
-#include "fs/mount.h"
+#include "fs/mount_query.h"
 #include "store/base/path.h"
 #include "store/changeset.h"
 #include "store/object.h"

@@ -6,6 +6,7 @@
 #include "cli/table.h"
 #include "cli/target.h"
 #include "fs/mount.h"
+#include "fs/mount_query.h"
 
 static struct mount_options options_from(const struct context *ctx)
 {

@@ -8,7 +8,7 @@
 #include "cli/target.h"
 #include "cli/text.h"
 #include "fs/control.h"
-#include "fs/mount.h"
+#include "fs/mount_query.h"
 
 static const struct column overview[] = {
 	{ "name", "NAME", COLUMN_TEXT },

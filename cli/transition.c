@@ -9,7 +9,7 @@
 #include "cli/text.h"
 #include "cli/view_changes.h"
 #include "fs/control.h"
-#include "fs/mount.h"
+#include "fs/mount_query.h"
 #include "store/view.h"
 
 #define DAEMON_POLL_MS 5

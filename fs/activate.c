@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <time.h>
 
-#include "fs/mount.h"
+#include "fs/mount_query.h"
 #include "store/base/cleanup.h"
 #include "store/git/repo.h"
 #include "store/journal.h"

@@ -30,22 +30,4 @@ int mount_start(const char *store_path, const char *name, const struct mount_opt
  */
 int mount_stop(struct store *store, const struct component *component, bool *ret_lazy, struct error *err);
 
-enum mount_state {
-	MOUNT_NONE,	/* the bare directory */
-	MOUNT_SERVING,	/* mounted, and its daemon answers on the control socket */
-	MOUNT_DEAD,	/* mounted, but nobody answers: `veneer umount` gives the bare directory back */
-};
-/* From /proc/self/mountinfo and the control socket; never touches the mountpoint itself (it might hang). */
-int mount_query(struct store *store, const struct component *component, enum mount_state *ret,
-	struct error *err);
-
-/*
- * The component's own directory, as it is beneath the mount, as an O_PATH fd: the daemon hands it out over
- * its control socket (SCM_RIGHTS); where nothing is mounted it is opened by its path. What a
- * command reads of the base (create, apply) it reads through this fd, never by path. -ENOENT: the
- * directory is missing; -ENOTCONN: mounted, but the daemon does not answer.
- */
-int mount_open_base(struct store *store, const struct component *component, int *ret_fd,
-	struct error *err);
-
 #endif
