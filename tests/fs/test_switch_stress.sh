@@ -59,13 +59,13 @@ stress() {
 
 case_cached() {
 	fs_setup
-	stress cached "${VENEER_SWITCHES:-$(fs_count 2000 150)}" 900
+	stress cached "${VENEER_SWITCHES:-$(fs_count 2000 150)}" "$(fs_count 900 1800)"
 }
 
 case_passthrough() {
 	fs_setup
 	fs_have_passthrough || skip "passthrough needs Linux 6.9, this is $(uname -r)"
-	stress passthrough "$((${VENEER_SWITCHES:-$(fs_count 1000 150)} / 2))" 600
+	stress passthrough "$((${VENEER_SWITCHES:-$(fs_count 1000 150)} / 2))" "$(fs_count 600 1200)"
 }
 
 # Not one of the cases: scripts/test --soak MINUTES asks for it, with both ways to serve in turn.
