@@ -501,8 +501,11 @@ int daemon_run(const char *store_path, const char *name, const struct mount_opti
 	if (r == 0)
 		serve(&daemon);
 	/* A start that failed while somebody had found the mount already: the process ends, and with it what he holds. */
-	else if (daemon.detached)
+	else if (daemon.detached) {
+		control_server_stop(daemon.control);
+		control_unlock(daemon.store->run_fd, name, daemon.control_lock);
 		return r;
+	}
 	if (daemon.session)
 		session_wait(daemon.session);
 	daemon_release(&daemon);

@@ -52,14 +52,13 @@ static void decide(struct io_choice *choice)
 {
 	uint64_t mean = choice->bytes / choice->opens;
 	char reason[IO_REASON_MAX];
-	const char *what = mean >= IO_LARGE_MEAN_BYTES ? "large" : "no large";
 	bool large = mean >= IO_LARGE_MEAN_BYTES;
 
 	if (large && !choice->possible(choice->arg)) {
 		settle(choice, IO_CACHED, "large files are opened, but passthrough is not to be had here");
 		return;
 	}
-	snprintf(reason, sizeof reason, "%s files are opened: %llu KiB on average, of the first %llu", what,
+	snprintf(reason, sizeof reason, "%s files are opened: %llu KiB on average, of the first %llu", large ? "large" : "no large",
 		(unsigned long long)(mean >> 10), (unsigned long long)choice->opens);
 	settle(choice, large ? IO_PASSTHROUGH : IO_CACHED, reason);
 }

@@ -36,8 +36,9 @@ struct io_choice {
 };
 
 void io_choice_init(struct io_choice *choice);
-/* From now on MODE; IO_AUTO: watch, and ask POSSIBLE(ARG) before it is passthrough. REASON is for status. */
+/* From now on MODE, cached or passthrough. REASON is for status. */
 void io_choice_settle(struct io_choice *choice, enum io_mode mode, const char *reason);
+/* Watch, and ask POSSIBLE(ARG) before it is passthrough. REASON: why it is worth watching. */
 void io_choice_watch(struct io_choice *choice, const char *reason, bool (*possible)(void *arg), void *arg);
 static inline enum io_mode io_choice_mode(const struct io_choice *choice)
 {

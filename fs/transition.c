@@ -355,6 +355,8 @@ int transition_perform(struct target *target, const struct transition *transitio
 		return 0;
 	if (!*ret_text)
 		return error_errno(err, ENOMEM, "component '%s'", target->component->name);
+	/* The caller releases what he gets. */
 	free(*ret_text);
-	return err ? err->code : -ENOMEM;
+	*ret_text = NULL;
+	return -ENOMEM;
 }

@@ -451,6 +451,21 @@ Test(base, lock_confirmed)
 	cr_assert_eq(lock_confirm(dirfd, "lock", copy), -EACCES);
 }
 
+/* Another process that waits for the lock, says so once it has it, and keeps it until it is killed. */
+static pid_t hold_in_child(int dirfd, int ready_fd)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		lock_acquire(dirfd, "lock", 10000, NULL);
+		io_write(ready_fd, "x", 1);
+		pause();
+		_exit(0);
+	}
+	return pid;
+}
+
 Test(base, lock_removed)
 {
 	temporary_directory_auto dir = temporary_directory_make();
@@ -461,14 +476,7 @@ Test(base, lock_removed)
 
 	/* Who waits while it is removed gets the next one, and is alone with it. */
 	cr_assert_eq(pipe(ready), 0);
-	pid = fork();
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		lock_acquire(dirfd, "lock", 10000, NULL);
-		io_write(ready[1], "x", 1);
-		pause();
-		_exit(0);
-	}
+	pid = hold_in_child(dirfd, ready[1]);
 	usleep(30000);
 	lock_remove(dirfd, "lock", fd);
 	cr_assert_eq(io_read(ready[0], &c, 1), 1);
@@ -491,14 +499,7 @@ Test(base, lock_goes_with_the_process)
 	pid_t pid;
 
 	cr_assert_eq(pipe(ready), 0);
-	pid = fork();
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		lock_acquire(dirfd, "lock", 0, NULL);
-		io_write(ready[1], "x", 1);
-		pause();
-		_exit(0);
-	}
+	pid = hold_in_child(dirfd, ready[1]);
 	cr_assert_eq(io_read(ready[0], &c, 1), 1);
 	must_fail(-ETIMEDOUT, "lock", lock_acquire(dirfd, "lock", 0, &err));
 	kill(pid, SIGKILL);
