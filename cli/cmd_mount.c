@@ -59,6 +59,20 @@ static int load_component(const struct context *ctx, struct target *target, enum
 	return r;
 }
 
+/*
+ * The daemon is a fork of this process, with none of its descriptors. libgit2 keeps the packs that are open for the whole process:
+ * with the store closed it has none, and the daemon opens its own.
+ */
+static int start(struct target *target, const struct mount_options *options, struct error *err)
+{
+	cleanup_free char *path = strdup(target->store->path);
+
+	if (!path)
+		return error_errno(err, ENOMEM, "mount '%s'", target->component->name);
+	store_free(TAKE_PTR(target->store));
+	return mount_start(path, target->component->name, options, err);
+}
+
 int cmd_mount(struct context *ctx, struct error *err)
 {
 	const struct mount_options options = options_from(ctx);
@@ -77,7 +91,7 @@ int cmd_mount(struct context *ctx, struct error *err)
 					      "");
 	if (context_dry_run(ctx))
 		return report(ctx, target.component, false, "(dry run) %s would be mounted at %s", err);
-	r = mount_start(target.store->path, target.component->name, &options, err);
+	r = start(&target, &options, err);
 	if (r < 0)
 		return r;
 	if (options.foreground)

@@ -48,6 +48,33 @@ case_mount_and_umount() {
 	done
 }
 
+# What the command has read of the store is no business of the daemon, which it starts by fork(2): neither has the daemon its descriptors.
+case_patch_in_a_large_pack() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir -p "$BASE/dir"
+	for i in 1 2 3; do
+		echo "$i" >"$BASE/dir/$i"
+	done
+	cp -a "$BASE" "$SCRATCH/new"
+	for i in 1 2 3; do
+		head -c 8000000 /dev/urandom >"$SCRATCH/new/dir/$i"
+	done
+	fs_component thing "$BASE"
+	fs_create thing -m large --from "$SCRATCH/new" >/dev/null
+	must v apply thing
+	must g gc -q
+	for _ in 1 2; do
+		# Objects are a cache: the daemon makes them again from what it reads itself.
+		rm -rf "$STORE"/objects/* "$STORE"/cache/*
+		mount_daemon </dev/null
+		for i in 1 2 3; do
+			t cmp "$BASE/dir/$i" "$SCRATCH/new/dir/$i" || fail "dir/$i is not what was patched"
+		done
+		must v umount thing
+	done
+}
+
 # A store named by a relative path is the same store for the daemon.
 case_relative_store() {
 	make_component
