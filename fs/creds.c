@@ -4,15 +4,26 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Most callers have it: then it need not be changed and changed back. */
+#define USUAL_UMASK 022
+
+/* This thread has a umask of its own, which is the usual one between requests. */
+static _Thread_local bool usual;
+
 int creds_thread_init(void)
 {
 	/* The umask belongs to the fs_struct, which threads share unless told otherwise. */
-	return unshare(CLONE_FS) < 0 ? -errno : 0;
+	if (unshare(CLONE_FS) < 0)
+		return -errno;
+	umask(USUAL_UMASK);
+	usual = true;
+	return 0;
 }
 
 static long set_fs_ids(uid_t uid, gid_t gid)
@@ -39,8 +50,12 @@ static int raise_override(void)
 
 int creds_assume(struct creds *creds, uid_t uid, gid_t gid, mode_t mask)
 {
-	creds->old_umask = umask(mask);
-	creds->active = 1;
+	creds->masked = !(usual && mask == USUAL_UMASK);
+	if (creds->masked)
+		creds->old_umask = umask(mask);
+	creds->uid = uid;
+	creds->gid = gid;
+	creds->active = true;
 	if (uid == 0 && gid == 0)
 		return 0;
 	if (set_fs_ids(uid, gid) < 0 || (uid != 0 && raise_override() < 0)) {
@@ -54,8 +69,10 @@ void creds_restore(struct creds *creds)
 {
 	if (!creds->active)
 		return;
-	creds->active = 0;
+	creds->active = false;
 	/* Back to 0 the kernel gives the filesystem capabilities back by itself. */
-	set_fs_ids(0, 0);
-	umask(creds->old_umask);
+	if (creds->uid != 0 || creds->gid != 0)
+		set_fs_ids(0, 0);
+	if (creds->masked)
+		umask(creds->old_umask);
 }

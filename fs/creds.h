@@ -14,19 +14,22 @@
  * Threads: per thread, by system calls that glibc does not spread to the others.
  */
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct creds {
-	int active;
+	bool active, masked;
+	uid_t uid;
+	gid_t gid;
 	mode_t old_umask;
 };
 
-/* Once in each thread that will call creds_assume(): a umask of its own. 0 or -errno. */
+/* Once in each thread that will call creds_assume(): a umask of its own, 022 between requests. 0 or -errno. */
 int creds_thread_init(void);
 /* To the end of the scope (cleanup_creds). 0 or -EPERM. */
 int creds_assume(struct creds *creds, uid_t uid, gid_t gid, mode_t mask);
 void creds_restore(struct creds *creds);
-#define CREDS_INIT { 0, 0 }
+#define CREDS_INIT { .active = false }
 #define cleanup_creds __attribute__((cleanup(creds_restore)))
 
 #endif

@@ -22,7 +22,7 @@ struct hidden {
 	bool directories; /* a directory is hidden, too */
 };
 
-static int hidden_add(struct hidden *hidden, const struct stat *st)
+static int hidden_add(struct hidden *hidden, dev_t device, ino_t inode)
 {
 	if (hidden->count == hidden->alloc) {
 		size_t alloc = hidden->alloc ? hidden->alloc * 2 : 16;
@@ -33,23 +33,22 @@ static int hidden_add(struct hidden *hidden, const struct stat *st)
 		hidden->links = grown;
 		hidden->alloc = alloc;
 	}
-	hidden->links[hidden->count++] = (struct hidden_link){ node_key_of_base(st->st_dev, st->st_ino), 1 };
+	hidden->links[hidden->count++] = (struct hidden_link){ node_key_of_base(device, inode), 1 };
 	return 0;
 }
 
 static int hide_directory(struct hidden *hidden, int parent, const char *name, unsigned depth);
 
-/* NAME in the base's directory PARENT is hidden, whatever it is. */
+/* NAME in the base's directory PARENT is hidden with that directory. */
 static int hide_name(struct hidden *hidden, int parent, const char *name, unsigned depth)
 {
 	struct stat st;
 
 	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	hidden->directories |= S_ISDIR(st.st_mode);
 	if (S_ISDIR(st.st_mode))
 		return depth ? hide_directory(hidden, parent, name, depth - 1) : -ELOOP;
-	return st.st_nlink > 1 ? hidden_add(hidden, &st) : 0;
+	return st.st_nlink > 1 ? hidden_add(hidden, st.st_dev, st.st_ino) : 0;
 }
 
 static int hide_directory(struct hidden *hidden, int parent, const char *name, unsigned depth)
@@ -74,44 +73,40 @@ static bool is_directory(const struct view_entry *entry)
 	return entry->kind == VIEW_THROUGH || entry->kind == VIEW_DIRECTORY;
 }
 
-/* What the view's DIRECTORY hides of the base's at FD. */
-static int hide_children(struct hidden *hidden, const struct view *view, const struct view_entry *directory, int fd)
+/* The base's directory at entry INDEX goes with all that is in it. */
+static int hide_tree(struct hidden *hidden, const struct view *view, uint32_t index, int base_fd)
 {
-	int r = 0;
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+	cleanup_close int fd = -EBADF;
 
-	for (uint32_t i = 0; i < directory->child_count && r == 0; i++) {
-		const struct view_entry *child = view_at(view, directory->first_child + i);
-		struct stat st;
+	view_path(view, index, &path);
+	if (strbuf_failed(&path))
+		return -ENOMEM;
+	hidden->directories = true;
+	fd = path_open(base_fd, strbuf_text(&path), O_PATH | O_DIRECTORY, 0);
+	if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
+		return 0; /* gone since it was found */
+	return fd < 0 ? fd : hide_directory(hidden, fd, ".", PATH_DEPTH_MAX);
+}
 
-		/* A directory over a directory hides nothing by itself. */
-		if (!is_directory(child) || (fstatat(fd, child->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode)))
-			r = hide_name(hidden, fd, child->name, PATH_DEPTH_MAX);
-	}
-	return r;
+/* What the base has at entry INDEX, if the entry hides it: a directory over a directory does not. */
+static int hide_entry(struct hidden *hidden, const struct view *view, uint32_t index, int base_fd)
+{
+	const struct view_found *found = view_found_at(view, index);
+
+	if (!found)
+		return -EINVAL;
+	if (S_ISDIR(found->type))
+		return is_directory(view_at(view, index)) ? 0 : hide_tree(hidden, view, index, base_fd);
+	return found->links > 1 ? hidden_add(hidden, found->device, found->inode) : 0;
 }
 
 static int hide_all(struct hidden *hidden, const struct view *view, int base_fd)
 {
-	cleanup_strbuf struct strbuf path = STRBUF_INIT;
 	int r = 0;
 
-	for (uint32_t i = 0; i < view_count(view) && r == 0; i++) {
-		const struct view_entry *entry = view_at(view, i);
-		cleanup_close int fd = -EBADF;
-
-		if (!is_directory(entry) || !entry->child_count)
-			continue;
-		strbuf_reset(&path);
-		view_path(view, i, &path);
-		if (strbuf_failed(&path))
-			return -ENOMEM;
-		fd = path_open(base_fd, strbuf_text(&path), O_PATH | O_DIRECTORY, 0);
-		/* Where the base has no such directory, nothing of it is hidden here. */
-		if (fd >= 0)
-			r = hide_children(hidden, view, entry, fd);
-		else if (fd != -ENOENT && fd != -ENOTDIR && fd != -ELOOP)
-			r = fd;
-	}
+	for (uint32_t i = 0; i < view_count(view) && r == 0; i++)
+		r = hide_entry(hidden, view, i, base_fd);
 	return r;
 }
 

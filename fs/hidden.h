@@ -4,8 +4,8 @@
 
 /*
  * Hard links of the base that a view hides: where it replaces or deletes one name of a file that has others, the file
- * has fewer links in the mount than in the base. Counted once for each view, by a stat of each name that it
- * hides (and of all that is in a directory that it takes away), and never written again.
+ * has fewer links in the mount than in the base. Counted once for each view, from what it found in the base when it was
+ * completed (and by a stat of all that is in a directory that it takes away), and never written again.
  *
  * A link that is made or removed around the mount is not seen until the next switch.
  */

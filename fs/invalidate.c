@@ -29,6 +29,7 @@ struct invalidation {
 	const struct notices *notices;
 	struct path_cursor base;
 	const struct view *old, *new;
+	bool found_holds; /* what NEW found in the base is still there */
 	uint64_t paths;
 	int failed; /* the first error; 0 */
 	/* The directory of the last path: neighbours come one after another. */
@@ -121,6 +122,28 @@ static int find_by_walk(struct node_table *nodes, const char *path, struct direc
 	return r;
 }
 
+/* What the base has at PATH: as the new view found it, or asked now. As path_cursor_stat(). */
+static int find_in_base(struct invalidation *state, const char *path, mode_t *ret_type, struct node_key *ret)
+{
+	uint32_t index = state->found_holds && state->new ? view_lookup(state->new, path) : VIEW_NONE;
+	struct stat st;
+	int r;
+
+	if (index != VIEW_NONE) {
+		const struct view_found *found = view_found_at(state->new, index);
+
+		*ret_type = found->type;
+		*ret = node_key_of_base(found->device, found->inode);
+		return found->type ? 0 : -ENOENT;
+	}
+	r = path_cursor_stat(&state->base, path, &st);
+	if (r < 0)
+		return r;
+	*ret_type = st.st_mode & S_IFMT;
+	*ret = node_key_of_base(st.st_dev, st.st_ino);
+	return 0;
+}
+
 /* Does the base say for certain that it has nothing at a path? (-ELOOP: a symlink is on the way.) */
 static bool is_absent(int r)
 {
@@ -130,17 +153,16 @@ static bool is_absent(int r)
 static int find_directory(struct invalidation *state, const char *path, struct directory *ret)
 {
 	struct node_key key;
-	struct stat st;
+	mode_t type;
 	int r;
 
 	*ret = (struct directory){ .count = 0 };
 	if (*path == '\0')
 		return directory_add(ret, NODE_ROOT);
-	r = path_cursor_stat(&state->base, path, &st);
+	r = find_in_base(state, path, &type, &key);
 	if (r < 0 && !is_absent(r))
 		return find_by_walk(state->nodes, path, ret);
-	if (r == 0 && S_ISDIR(st.st_mode)) {
-		key = node_key_of_base(st.st_dev, st.st_ino);
+	if (r == 0 && S_ISDIR(type)) {
 		directory_add(ret, node_find(state->nodes, &key));
 		ret->in_base = ret->count > 0;
 	}
@@ -286,11 +308,11 @@ static void tell_relinked(void *arg, uint64_t id)
 }
 
 int invalidate_tell(struct overlay *overlay, int base_fd, const struct view *old, const struct view *new,
-	const struct notices *notices, uint64_t *ret_paths)
+	bool found_holds, const struct notices *notices, uint64_t *ret_paths)
 {
 	CLEANUP(invalidation_release)
 	struct invalidation state = { .nodes = overlay_nodes(overlay), .notices = notices, .base = PATH_CURSOR_INIT(base_fd), .old = old,
-		.new = new, .directories_turn = overlay_turns_directories(overlay) };
+		.new = new, .found_holds = found_holds, .directories_turn = overlay_turns_directories(overlay) };
 	int r = view_diff(old, new, tell, &state);
 
 	finish_directory(&state);
@@ -316,9 +338,9 @@ static int notify_attributes(void *session, uint64_t id)
 }
 
 int invalidate_difference(struct session *session, int base_fd, const struct view *old,
-	const struct view *new, uint64_t *ret_paths)
+	const struct view *new, bool found_holds, uint64_t *ret_paths)
 {
 	struct notices notices = { notify_entry, notify_inode, notify_attributes, session };
 
-	return invalidate_tell(session->overlay, base_fd, old, new, &notices, ret_paths);
+	return invalidate_tell(session->overlay, base_fd, old, new, found_holds, &notices, ret_paths);
 }

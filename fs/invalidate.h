@@ -7,7 +7,7 @@
  * differently the name in its directory (FUSE_NOTIFY_INVAL_ENTRY), for each directory with such a name its
  * listing, for each directory with new metadata its attributes (FUSE_NOTIFY_INVAL_INODE), and not its name: the notice
  * would take off the mounts beneath. A directory that the
- * kernel does not know has nothing to forget and costs a stat. A file of the base of whose hard links
+ * kernel does not know has nothing to forget and costs a stat at most. A file of the base of whose hard links
  * more or fewer are hidden has new attributes. Where a view takes away a directory of the base, or gives
  * it back, each known node beneath it is told of, too: a process may stand there. Where the base cannot say which directory is at a
  * path, the node table is walked: it knows each node by the path that the overlay resolves names with.
@@ -31,12 +31,16 @@ struct notices {
 	void *arg;
 };
 
-/* From OLD to NEW, which OVERLAY published last: either may be NULL, the bare base. *RET_PATHS, set also on failure: how many paths they serve differently. */
+/*
+ * From OLD to NEW, which OVERLAY published last: either may be NULL, the bare base. FOUND_HOLDS: what NEW found in the base when
+ * it was completed is there still, and need not be asked again. *RET_PATHS, set also on failure: how many paths they serve
+ * differently.
+ */
 int invalidate_tell(struct overlay *overlay, int base_fd, const struct view *old, const struct view *new,
-	const struct notices *notices, uint64_t *ret_paths);
+	bool found_holds, const struct notices *notices, uint64_t *ret_paths);
 
 /* The same, by the notices of SESSION. */
 int invalidate_difference(struct session *session, int base_fd, const struct view *old,
-	const struct view *new, uint64_t *ret_paths);
+	const struct view *new, bool found_holds, uint64_t *ret_paths);
 
 #endif

@@ -126,7 +126,7 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 	int r;
 
 	overlay_enter(session->overlay, &guard);
-	r = overlay_mknod(&guard, &cred, parent, name, S_IFREG | (mode & 07777), 0, &entry);
+	r = overlay_create(&guard, &cred, parent, name, mode, &entry);
 	readdir_cache_drop(session->listings, parent);
 	if (r == 0 && io_choice_mode(&session->choice) != IO_CACHED) {
 		r = reply_create_counted(req, session, &entry);

@@ -118,6 +118,11 @@ struct view *overlay_publish(struct overlay *overlay, struct view *view)
 	return old;
 }
 
+unsigned overlay_changes(const struct overlay *overlay)
+{
+	return atomic_load(&overlay->changes);
+}
+
 bool overlay_turns_directories(struct overlay *overlay)
 {
 	SCOPED_LOCK(&overlay->view_lock);

@@ -64,6 +64,11 @@ void overlay_leave(struct overlay_guard *guard);
 /* Swap the view for VIEW (counted by the overlay; NULL: the bare base). One caller at a time, who has drained before. Returns
  * the old one: its count is the caller's. Where the base cannot be asked which hard links VIEW hides, links count as there. */
 struct view *overlay_publish(struct overlay *overlay, struct view *view);
+/*
+ * How many times names in the base were made, moved or removed through the mount (modulo 2^32). Where it is the same before a view
+ * is completed and after those who entered before have left, what the view found in the base is still there.
+ */
+unsigned overlay_changes(const struct overlay *overlay);
 /* May the last publish have taken away a directory of the base, or given one back? */
 bool overlay_turns_directories(struct overlay *overlay);
 /* Wait until each request that entered before the last publish has left; false after TIMEOUT_MS. */
@@ -121,5 +126,8 @@ int overlay_resolve(struct overlay_guard *guard, const struct overlay_place *pla
 /* overlay_lookup() for many names of one directory, whose place and base fd (negative: none) the caller has. */
 int overlay_lookup_at(struct overlay_guard *guard, uint64_t parent, const struct overlay_place *place,
 	int base_fd, const char *name, struct overlay_entry *ret);
+
+/* The same for NAME of directory PARENT, which was just made and is FD: of the base, and not of the view. */
+int overlay_lookup_made(struct overlay_guard *guard, uint64_t parent, const char *name, int fd, struct overlay_entry *ret);
 
 #endif

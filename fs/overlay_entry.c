@@ -179,6 +179,17 @@ int overlay_lookup(struct overlay_guard *guard, uint64_t parent, const char *nam
 	return overlay_lookup_at(guard, parent, &place, directory.fd, name, ret);
 }
 
+/* The node of what NAME was resolved to, counted once. */
+static int look_up_node(struct overlay_guard *guard, uint64_t parent, const char *name, const struct node_key *key,
+	struct content *content, struct overlay_entry *entry)
+{
+	int r = node_look_up(guard->overlay->nodes, parent, name, key, entry->st.st_mode, content, &entry->id);
+
+	if (r > 0)
+		fdcache_unpin_all(guard->overlay->fds, entry->id);
+	return r < 0 ? r : 0;
+}
+
 int overlay_lookup_at(struct overlay_guard *guard, uint64_t parent, const struct overlay_place *place,
 	int base_fd, const char *name, struct overlay_entry *ret)
 {
@@ -187,15 +198,27 @@ int overlay_lookup_at(struct overlay_guard *guard, uint64_t parent, const struct
 	struct node_key key;
 	int r = overlay_resolve(guard, place, base_fd, name, &entry.st, &key, &content);
 
-	if (r < 0)
-		return r;
-	r = node_look_up(guard->overlay->nodes, parent, name, &key, entry.st.st_mode, content, &entry.id);
-	if (r < 0)
-		return r;
-	if (r > 0)
-		fdcache_unpin_all(guard->overlay->fds, entry.id);
-	*ret = entry;
-	return 0;
+	if (r == 0)
+		r = look_up_node(guard, parent, name, &key, content, &entry);
+	if (r == 0)
+		*ret = entry;
+	return r;
+}
+
+int overlay_lookup_made(struct overlay_guard *guard, uint64_t parent, const char *name, int fd, struct overlay_entry *ret)
+{
+	struct overlay_entry entry;
+	struct node_key key;
+	int r;
+
+	if (fstatat(fd, "", &entry.st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	key = node_key_of_base(entry.st.st_dev, entry.st.st_ino);
+	stat_base(guard, &key, &entry.st);
+	r = look_up_node(guard, parent, name, &key, NULL, &entry);
+	if (r == 0)
+		*ret = entry;
+	return r;
 }
 
 void overlay_forget(struct overlay *overlay, uint64_t id, uint64_t count)

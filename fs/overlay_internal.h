@@ -16,6 +16,7 @@ struct overlay {
 	int handles_fd; /* of the base, to open file handles by; -EBADF: its filesystem has none that last */
 	/* Renames through the mount: where both agree and stay so, none was between the base and the node table. */
 	atomic_uint renames_begun, renames_ended;
+	atomic_uint changes; /* of names in the base, made through the mount */
 
 	pthread_mutex_t view_lock; /* guards the five below; innermost, nothing is called under it */
 	pthread_cond_t view_drained;

@@ -51,6 +51,12 @@ static int target_open(struct overlay_guard *guard, uint64_t parent, const char 
 	return r == -ENOENT ? -EROFS : r;
 }
 
+/* Whoever has looked at the names of the base must look again. Before the request leaves. */
+static void names_changed(struct overlay *overlay)
+{
+	atomic_fetch_add(&overlay->changes, 1);
+}
+
 /* Set-id and umask aside, what was made is looked up like any other name. */
 static int target_lookup(struct overlay_guard *guard, uint64_t parent, const struct target *target,
 	struct overlay_entry *ret)
@@ -78,11 +84,48 @@ int overlay_mknod(struct overlay_guard *guard, const struct overlay_cred *cred, 
 			return r;
 		if (mknodat(target.directory.fd, name, mode, device) < 0)
 			return -errno;
+		names_changed(guard->overlay);
 		if (device_node && (cred->uid || cred->gid) &&
 			fchownat(target.directory.fd, name, cred->uid, cred->gid, AT_SYMLINK_NOFOLLOW) < 0)
 			return -errno;
 	}
 	return target_lookup(guard, parent, &target, ret);
+}
+
+/* A new file of the base at NAME is looked up by the descriptor that made it, which is given away. */
+static int made_lookup(struct overlay_guard *guard, uint64_t parent, const char *name, int fd, struct overlay_entry *ret)
+{
+	cleanup_fdref struct fdref kept = FDREF_INIT;
+	int r = overlay_lookup_made(guard, parent, name, fd, ret);
+
+	if (r < 0)
+		close(fd);
+	else
+		fdcache_add(guard->overlay->fds, ret->id, FD_WRITE, fd, &kept);
+	return r;
+}
+
+int overlay_create(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent, const char *name,
+	mode_t mode, struct overlay_entry *ret)
+{
+	cleanup_target struct target target = TARGET_INIT;
+	int fd, r = target_open(guard, parent, name, &target);
+
+	if (r < 0)
+		return r;
+	{
+		cleanup_creds struct creds creds = CREDS_INIT;
+
+		r = creds_assume(&creds, cred->uid, cred->gid, cred->umask);
+		if (r < 0)
+			return r;
+		fd = openat(target.directory.fd, name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC,
+			mode & 07777);
+		if (fd < 0)
+			return -errno;
+		names_changed(guard->overlay);
+	}
+	return made_lookup(guard, parent, name, fd, ret);
 }
 
 int overlay_mkdir(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent,
@@ -101,6 +144,7 @@ int overlay_mkdir(struct overlay_guard *guard, const struct overlay_cred *cred, 
 			return r;
 		if (mkdirat(target.directory.fd, name, mode) < 0)
 			return -errno;
+		names_changed(guard->overlay);
 	}
 	return target_lookup(guard, parent, &target, ret);
 }
@@ -121,6 +165,7 @@ int overlay_symlink(struct overlay_guard *guard, const struct overlay_cred *cred
 			return r;
 		if (symlinkat(link_target, target.directory.fd, name) < 0)
 			return -errno;
+		names_changed(guard->overlay);
 	}
 	return target_lookup(guard, parent, &target, ret);
 }
@@ -156,6 +201,7 @@ int overlay_link(struct overlay_guard *guard, uint64_t id, uint64_t parent, cons
 	snprintf(link, sizeof link, "/proc/self/fd/%d", file.fd);
 	if (linkat(AT_FDCWD, link, target.directory.fd, name, AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
+	names_changed(guard->overlay);
 	return link_lookup(guard, parent, &target, id, ret);
 }
 
@@ -245,6 +291,7 @@ int overlay_remove(struct overlay_guard *guard, uint64_t parent, const char *nam
 		return r;
 	if (unlinkat(target.directory.fd, name, directory ? AT_REMOVEDIR : 0) < 0)
 		return -errno;
+	names_changed(guard->overlay);
 	victim_gone(&victim);
 	return 0;
 }
@@ -294,6 +341,8 @@ int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *nam
 	if (renameat2(from.directory.fd, name, to.directory.fd, new_name, flags) < 0)
 		r = -errno;
 	if (r == 0)
+		names_changed(overlay);
+	if (r == 0)
 		victim_gone(&victim);
 	if (r == 0)
 		moved(overlay, &from_key, new_parent, new_name);
@@ -303,8 +352,22 @@ int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *nam
 	return r;
 }
 
-/* A path for the calls that know no O_PATH fd; -EROFS for what is patched. */
-static int open_for_change(struct overlay_guard *guard, uint64_t id, struct fdref *ref, char link[64])
+/* A node's file, to be changed: by a descriptor that is open already, or by a path for the calls that know no O_PATH fd. */
+struct change {
+	struct fdref ref;
+	bool by_path;
+	char link[64];
+};
+#define CHANGE_INIT { FDREF_INIT, false, "" }
+
+static void change_release(struct change *change)
+{
+	fdref_release(&change->ref);
+}
+#define cleanup_change __attribute__((cleanup(change_release)))
+
+/* -EROFS for what is patched. */
+static int change_open(struct overlay_guard *guard, uint64_t id, struct change *ret)
 {
 	cleanup_place struct overlay_place place = { NULL, VIEW_NONE, false };
 	struct overlay *overlay = guard->overlay;
@@ -326,11 +389,21 @@ static int open_for_change(struct overlay_guard *guard, uint64_t id, struct fdre
 			view_at(guard->view, place.view_index)->kind == VIEW_DIRECTORY)
 			return -EROFS;
 	}
-	r = overlay_open_path(overlay, id, ref);
+	if (fdcache_get(overlay->fds, id, FD_WRITE, &ret->ref) || fdcache_get(overlay->fds, id, FD_READ, &ret->ref))
+		return 0;
+	ret->by_path = true;
+	r = overlay_open_path(overlay, id, &ret->ref);
 	if (r < 0)
 		return r;
-	snprintf(link, 64, "/proc/self/fd/%d", ref->fd);
+	snprintf(ret->link, sizeof ret->link, "/proc/self/fd/%d", ret->ref.fd);
 	return 0;
+}
+
+static int change_mode(const struct change *change, mode_t mode)
+{
+	int r = change->by_path ? chmod(change->link, mode) : fchmod(change->ref.fd, mode);
+
+	return r < 0 ? -errno : 0;
 }
 
 static int set_size(struct overlay *overlay, uint64_t id, off_t size)
@@ -343,83 +416,84 @@ static int set_size(struct overlay *overlay, uint64_t id, off_t size)
 	return ftruncate(file.fd, size) < 0 ? -errno : 0;
 }
 
-static int set_owner_and_mode(int fd, const char *link, const struct stat *attributes, unsigned set)
+static int set_owner_and_mode(const struct change *change, const struct stat *attributes, unsigned set)
 {
 	uid_t uid = set & SET_UID ? attributes->st_uid : (uid_t)-1;
 	gid_t gid = set & SET_GID ? attributes->st_gid : (gid_t)-1;
 
-	if (set & (SET_UID | SET_GID) && fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0)
+	if (set & (SET_UID | SET_GID) && fchownat(change->ref.fd, "", uid, gid, AT_EMPTY_PATH) < 0)
 		return -errno;
 	/* After the owner, whose change clears set-id bits. */
-	if (set & SET_MODE && chmod(link, attributes->st_mode & 07777) < 0)
-		return -errno;
-	return 0;
+	return set & SET_MODE ? change_mode(change, attributes->st_mode & 07777) : 0;
 }
 
-static int set_times(const char *link, const struct stat *attributes, unsigned set)
+static int set_times(const struct change *change, const struct stat *attributes, unsigned set)
 {
+	int r;
+
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
 
 	if (set & SET_ATIME)
 		times[0] = attributes->st_atim;
 	if (set & SET_MTIME)
 		times[1] = attributes->st_mtim;
-	return utimensat(AT_FDCWD, link, times, 0) < 0 ? -errno : 0;
+	r = change->by_path ? utimensat(AT_FDCWD, change->link, times, 0) : futimens(change->ref.fd, times);
+	return r < 0 ? -errno : 0;
 }
 
 int overlay_setattr(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t id,
 	const struct stat *attributes, unsigned set, struct stat *ret)
 {
-	cleanup_fdref struct fdref ref = FDREF_INIT;
-	char link[64];
-	int r = open_for_change(guard, id, &ref, link);
+	cleanup_change struct change change = CHANGE_INIT;
+	int r = change_open(guard, id, &change);
 
 	if (r == 0 && set & (SET_MODE | SET_UID | SET_GID))
-		r = set_owner_and_mode(ref.fd, link, attributes, set);
+		r = set_owner_and_mode(&change, attributes, set);
 	if (r == 0 && set & SET_SIZE)
 		r = set_size(guard->overlay, id, attributes->st_size);
 	if (r == 0 && set & (SET_ATIME | SET_MTIME))
-		r = set_times(link, attributes, set);
+		r = set_times(&change, attributes, set);
 	if (r < 0)
 		return r;
 	return overlay_getattr(guard, id, ret);
 }
 
 /* As the filesystem beneath does it for such a caller, who is not us. */
-static int clear_sgid(int fd, const char *link)
+static int clear_sgid(const struct change *change)
 {
 	struct stat st;
 
-	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+	if (fstatat(change->ref.fd, "", &st, AT_EMPTY_PATH) < 0)
 		return -errno;
 	if (!(st.st_mode & S_ISGID))
 		return 0;
-	return chmod(link, st.st_mode & 07777 & ~(mode_t)S_ISGID) < 0 ? -errno : 0;
+	return change_mode(change, st.st_mode & 07777 & ~(mode_t)S_ISGID);
 }
 
 int overlay_setxattr(struct overlay_guard *guard, uint64_t id, const char *name, const void *value,
 	size_t size, int flags, bool kill_sgid)
 {
-	cleanup_fdref struct fdref ref = FDREF_INIT;
-	char link[64];
-	int r = open_for_change(guard, id, &ref, link);
+	cleanup_change struct change change = CHANGE_INIT;
+	int r = change_open(guard, id, &change);
 
 	if (r < 0)
 		return r;
-	if (setxattr(link, name, value, size, flags) < 0)
+	r = change.by_path ? setxattr(change.link, name, value, size, flags) :
+			     fsetxattr(change.ref.fd, name, value, size, flags);
+	if (r < 0)
 		return -errno;
-	return kill_sgid && strcmp(name, "system.posix_acl_access") == 0 ? clear_sgid(ref.fd, link) : 0;
+	return kill_sgid && strcmp(name, "system.posix_acl_access") == 0 ? clear_sgid(&change) : 0;
 }
 
 int overlay_removexattr(struct overlay_guard *guard, uint64_t id, const char *name)
 {
-	cleanup_fdref struct fdref ref = FDREF_INIT;
-	char link[64];
-	int r = open_for_change(guard, id, &ref, link);
+	cleanup_change struct change change = CHANGE_INIT;
+	int r = change_open(guard, id, &change);
 
 	if (r < 0)
 		return r;
-	return removexattr(link, name) < 0 ? -errno : 0;
+	r = change.by_path ? removexattr(change.link, name) : fremovexattr(change.ref.fd, name);
+	return r < 0 ? -errno : 0;
 }
 
 static bool has_flags(const struct node_info *info)
@@ -448,10 +522,9 @@ int overlay_get_flags(struct overlay_guard *guard, uint64_t id, unsigned command
 int overlay_set_flags(struct overlay_guard *guard, uint64_t id, unsigned command, const union overlay_flags *value)
 {
 	cleanup_node_info struct node_info info = NODE_INFO_INIT;
-	cleanup_fdref struct fdref ref = FDREF_INIT;
+	cleanup_change struct change change = CHANGE_INIT;
 	cleanup_close int fd = -EBADF;
-	char link[64];
-	int r = open_for_change(guard, id, &ref, link);
+	int r = change_open(guard, id, &change);
 
 	if (r == 0)
 		r = node_get(guard->overlay->nodes, id, &info);
@@ -459,8 +532,10 @@ int overlay_set_flags(struct overlay_guard *guard, uint64_t id, unsigned command
 		return r;
 	if (!has_flags(&info))
 		return -ENOTTY;
-	fd = open(link, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	return ioctl(fd, command, value) < 0 ? -errno : 0;
+	if (change.by_path) {
+		fd = open(change.link, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0)
+			return -errno;
+	}
+	return ioctl(change.by_path ? fd : change.ref.fd, command, value) < 0 ? -errno : 0;
 }

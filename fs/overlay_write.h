@@ -20,6 +20,9 @@ struct overlay_cred {
 	mode_t umask;
 };
 
+/* open(2) of a new regular file; *RET is looked up once. The descriptor that made it is kept for the writes that follow. */
+int overlay_create(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent, const char *name,
+	mode_t mode, struct overlay_entry *ret);
 /* mknod(2) of any type but directories; *RET is looked up once. */
 int overlay_mknod(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent,
 	const char *name, mode_t mode, dev_t device, struct overlay_entry *ret);

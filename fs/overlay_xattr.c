@@ -54,11 +54,16 @@ static ssize_t copy_out(const void *from, size_t have, void *to, size_t size)
 	return (ssize_t)have;
 }
 
-/* A path to the node's file that the xattr calls follow to the file itself, a symlink included. */
-static int open_link(struct overlay_guard *guard, uint64_t id, struct fdref *ref, char link[64])
+/* The node's file for the xattr calls: by a descriptor that is open already, or by a path that they follow to the file itself. */
+static int open_xattrs(struct overlay_guard *guard, uint64_t id, struct fdref *ref, char link[64])
 {
-	int r = overlay_open_path(guard->overlay, id, ref);
+	struct fdcache *fds = guard->overlay->fds;
+	int r;
 
+	link[0] = '\0';
+	if (fdcache_get(fds, id, FD_WRITE, ref) || fdcache_get(fds, id, FD_READ, ref))
+		return 0;
+	r = overlay_open_path(guard->overlay, id, ref);
 	if (r < 0)
 		return r;
 	snprintf(link, 64, "/proc/self/fd/%d", ref->fd);
@@ -87,10 +92,10 @@ ssize_t overlay_getxattr(struct overlay_guard *guard, uint64_t id, const char *n
 		}
 		return -ENODATA;
 	}
-	r = open_link(guard, id, &ref, link);
+	r = open_xattrs(guard, id, &ref, link);
 	if (r < 0)
 		return r;
-	n = getxattr(link, name, value, size);
+	n = *link ? getxattr(link, name, value, size) : fgetxattr(ref.fd, name, value, size);
 	return n < 0 ? -errno : n;
 }
 
@@ -148,17 +153,17 @@ ssize_t overlay_listxattr(struct overlay_guard *guard, uint64_t id, char *list, 
 		return r;
 	if (xattrs)
 		return list_patched(xattrs, count, list, size, trusted);
-	r = open_link(guard, id, &ref, link);
+	r = open_xattrs(guard, id, &ref, link);
 	if (r < 0)
 		return r;
 	if (trusted) {
-		n = listxattr(link, list, size);
+		n = *link ? listxattr(link, list, size) : flistxattr(ref.fd, list, size);
 		return n < 0 ? -errno : n;
 	}
 	whole = malloc(XATTR_LIST_MAX);
 	if (!whole)
 		return -ENOMEM;
-	n = listxattr(link, whole, XATTR_LIST_MAX);
+	n = *link ? listxattr(link, whole, XATTR_LIST_MAX) : flistxattr(ref.fd, whole, XATTR_LIST_MAX);
 	if (n < 0)
 		return -errno;
 	n = drop_trusted(whole, (size_t)n);

@@ -15,6 +15,9 @@
 #define DRAIN_TIMEOUT_MS 10000
 #define HEALTH_BYTES 512
 #define JOURNAL_LOOK_BACK 64
+/* Of the views that were served last: so many are kept, and none that is larger. */
+#define LOADED_MAX 4
+#define LOADED_BYTES_MAX (2u << 20)
 
 struct switcher {
 	struct store *store;
@@ -27,6 +30,8 @@ struct switcher {
 	struct oid served;
 	int64_t served_since_us;
 	struct view *prepared; /* NULL: none; within one switch only, for what it inherits from the base may change */
+	unsigned looked_at;    /* overlay_changes() before the base was looked at for it */
+	struct view *loaded[LOADED_MAX]; /* not completed, counted; the last ones, the newest first: to switch back reads nothing from git */
 	struct oid refused;    /* zero: none */
 	char health[HEALTH_BYTES];
 };
@@ -76,6 +81,8 @@ void switcher_free(struct switcher *switcher)
 	if (!switcher)
 		return;
 	view_unref(switcher->prepared);
+	for (size_t i = 0; i < LOADED_MAX; i++)
+		view_unref(switcher->loaded[i]);
 	pthread_mutex_destroy(&switcher->lock);
 	free(switcher->name);
 	free(switcher);
@@ -99,12 +106,50 @@ static void drop_prepared(struct switcher *switcher)
 	switcher->prepared = NULL;
 }
 
+/* Among the ones that are kept, the INDEX-th becomes the first. */
+static void move_to_front(struct switcher *switcher, size_t index)
+{
+	struct view *view = switcher->loaded[index];
+
+	memmove(&switcher->loaded[1], &switcher->loaded[0], index * sizeof *switcher->loaded);
+	switcher->loaded[0] = view;
+}
+
+static void keep_loaded(struct switcher *switcher, struct view *view)
+{
+	if (view_bytes(view) > LOADED_BYTES_MAX)
+		return;
+	view_unref(switcher->loaded[LOADED_MAX - 1]);
+	switcher->loaded[LOADED_MAX - 1] = view_ref(view);
+	move_to_front(switcher, LOADED_MAX - 1);
+}
+
+/* What a commit says never changes: one that was loaded once is loaded. */
+static int load(struct switcher *switcher, const struct oid *commit, struct view **ret, struct error *err)
+{
+	cleanup_view struct view *view = NULL;
+	int r;
+
+	for (size_t i = 0; i < LOADED_MAX && switcher->loaded[i]; i++) {
+		if (oid_equal(view_commit(switcher->loaded[i]), commit)) {
+			move_to_front(switcher, i);
+			return view_copy(switcher->loaded[0], ret) < 0 ? error_errno(err, ENOMEM, "load") : 0;
+		}
+	}
+	r = view_load_of(switcher->store, switcher->name, commit, &view, err);
+	if (r < 0)
+		return r;
+	keep_loaded(switcher, view);
+	return view_copy(view, ret) < 0 ? error_errno(err, ENOMEM, "load") : 0;
+}
+
 static int prepare(struct switcher *switcher, const struct oid *commit, struct error *err)
 {
 	cleanup_view struct view *view = NULL;
 	char hex[OID_HEX_LENGTH + 1];
-	int r = view_load_of(switcher->store, switcher->name, commit, &view, err);
+	int r = load(switcher, commit, &view, err);
 
+	switcher->looked_at = overlay_changes(switcher->session->overlay);
 	if (r == 0)
 		r = view_complete(view, switcher->store, switcher->base_fd, err);
 	if (r < 0) {
@@ -116,14 +161,30 @@ static int prepare(struct switcher *switcher, const struct oid *commit, struct e
 	return 0;
 }
 
+/* Names of the base that were changed while the switch went on: what the view found there is not to be relied on. */
+static void look_again(struct switcher *switcher)
+{
+	unsigned changes = overlay_changes(switcher->session->overlay);
+	struct error err = ERROR_INIT;
+
+	if (changes == switcher->looked_at)
+		return;
+	if (view_look_again(switcher->prepared, switcher->base_fd, &err) == 0)
+		switcher->looked_at = changes;
+	else
+		log_message(LOG_WARNING, "component '%s': %s", switcher->name, err.message);
+}
+
 static void publish(struct switcher *switcher)
 {
 	struct overlay *overlay = switcher->session->overlay;
-	cleanup_view struct view *view = TAKE_PTR(switcher->prepared);
-	cleanup_view struct view *old = overlay_publish(overlay, view);
+	cleanup_view struct view *view = NULL, *old = NULL;
 	uint64_t paths;
 	int r;
 
+	look_again(switcher);
+	view = TAKE_PTR(switcher->prepared);
+	old = overlay_publish(overlay, view);
 	switcher->served = *view_commit(view);
 	switcher->served_since_us = clock_us();
 	switcher->refused = (struct oid){ { 0 } };
@@ -132,7 +193,8 @@ static void publish(struct switcher *switcher)
 	while (!overlay_drain(overlay, DRAIN_TIMEOUT_MS))
 		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
 			switcher->name, DRAIN_TIMEOUT_MS / 1000);
-	r = invalidate_difference(switcher->session, switcher->base_fd, old, view, &paths);
+	r = invalidate_difference(switcher->session, switcher->base_fd, old, view,
+		overlay_changes(overlay) == switcher->looked_at, &paths);
 	if (r < 0)
 		log_message(LOG_ERR,
 			"component '%s': the kernel was not told all of a switch, and may go on showing what was there before: %s",

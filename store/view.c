@@ -179,9 +179,37 @@ void view_unref(struct view *view)
 	if (!view || atomic_fetch_sub_explicit(&view->references, 1, memory_order_acq_rel) > 1)
 		return;
 	pool_release(&view->pool);
+	view_unref(view->origin);
 	free(view->entries);
 	free(view->records);
+	free(view->found);
 	free(view);
+}
+
+static void *memory_copy(const void *data, size_t size)
+{
+	void *copy = malloc(size);
+
+	return copy ? memcpy(copy, data, size) : NULL;
+}
+
+int view_copy(struct view *view, struct view **ret)
+{
+	cleanup_view struct view *copy = view_new();
+
+	if (!copy)
+		return -ENOMEM;
+	copy->commit = view->commit;
+	copy->base = view->base;
+	copy->time = view->time;
+	copy->count = view->count;
+	copy->entries = memory_copy(view->entries, view->count * sizeof *view->entries);
+	copy->records = memory_copy(view->records, view->count * sizeof *view->records);
+	if (!copy->entries || !copy->records)
+		return -ENOMEM;
+	copy->origin = view_ref(view);
+	*ret = TAKE_PTR(copy);
+	return 0;
 }
 
 /* ---- reading ---- */
@@ -203,13 +231,19 @@ size_t view_count(const struct view *view)
 
 size_t view_bytes(const struct view *view)
 {
-	return sizeof *view + view->count * (sizeof *view->entries + sizeof *view->records) +
-		view->pool.allocated;
+	size_t of_entry = sizeof *view->entries + sizeof *view->records + (view->found ? sizeof *view->found : 0);
+
+	return sizeof *view + view->count * of_entry + view->pool.allocated;
 }
 
 const struct view_entry *view_at(const struct view *view, uint32_t index)
 {
 	return &view->entries[index];
+}
+
+const struct view_found *view_found_at(const struct view *view, uint32_t index)
+{
+	return view->found ? &view->found[index] : NULL;
 }
 
 static int name_compare(const char *a, size_t a_len, const char *b, size_t b_len)

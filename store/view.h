@@ -13,6 +13,9 @@
  *   view_complete()  materialise the objects, and fill in what entries inherit from the base's files;
  *   then it may be published and is never written again. view_ref()/view_unref() count its users.
  *
+ * Loading reads the store alone and depends on nothing else: view_copy() makes a second view of one that is not completed yet,
+ * to be completed for itself.
+ *
  * Threads: after view_complete() any number may read.
  */
 
@@ -76,6 +79,11 @@ int view_load_of(struct store *store, const char *name, const struct oid *commit
 /* What view_load checks, of any tree over any base tree, for commits at the door. */
 int view_check(struct store *store, const struct oid *base_tree, const struct oid *tree, struct error *err);
 /*
+ * Another view that says what VIEW says, which is loaded and not completed: it may be completed, and VIEW stays as it is.
+ * Keeps VIEW alive. -ENOMEM.
+ */
+int view_copy(struct view *view, struct view **ret);
+/*
  * Ready to serve: every VIEW_FILE has its object on disk, verified against its blob, durable; every key
  * that is not present is taken from the base file of the same type at that path beneath BASEFD, else
  * the defaults. A THROUGH directory that the base lacks and that leads to something becomes a VIEW_DIRECTORY (root:root
@@ -91,6 +99,18 @@ static inline void view_unrefp(struct view **view)
 	view_unref(*view);
 }
 #define cleanup_view __attribute__((cleanup(view_unrefp)))
+
+/* What the base had at the path of an entry when the view was completed. */
+struct view_found {
+	dev_t device;
+	ino_t inode;
+	mode_t type; /* S_IFMT; 0: nothing was there */
+	nlink_t links;
+};
+/* NULL: the view is not completed. */
+const struct view_found *view_found_at(const struct view *view, uint32_t index);
+/* Look at the base beneath BASEFD once more. The view is completed and nobody else uses it yet. */
+int view_look_again(struct view *view, int basefd, struct error *err);
 
 const struct oid *view_commit(const struct view *view);
 const struct oid *view_base(const struct view *view); /* the base commit */

@@ -7,7 +7,6 @@
 
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
-#include "store/base/path_cursor.h"
 #include "store/object.h"
 #include "store/view_internal.h"
 
@@ -16,41 +15,18 @@
 struct complete {
 	struct view *view;
 	struct store *store;
-	struct path_cursor base;
-	bool *in_base;	  /* owned; is there a directory of the base at the (directory) entry? */
+	int basefd;
 	bool *live;	  /* owned; is anything served at or below it? */
 	struct strbuf path; /* of the entry at hand */
 };
 
 static void complete_release(struct complete *complete)
 {
-	free(complete->in_base);
 	free(complete->live);
 	strbuf_release(&complete->path);
-	path_cursor_release(&complete->base);
 }
 
 /* ---- the base's side ---- */
-
-/* What the base has at the entry; *RET_THERE false: nothing. */
-static int base_find(struct complete *complete, uint32_t index, bool *ret_there, struct stat *ret_st,
-	struct error *err)
-{
-	const char *path = strbuf_text(&complete->path);
-	uint32_t parent = complete->view->entries[index].parent;
-	int r;
-
-	*ret_there = false;
-	if (parent != VIEW_NONE && !complete->in_base[parent])
-		return 0;
-	r = path_cursor_stat(&complete->base, path, ret_st);
-	if (r == -ENOENT || r == -ENOTDIR)
-		return 0;
-	if (r < 0)
-		return error_errno(err, -r, "look at '%s' in the base", path);
-	*ret_there = true;
-	return 0;
-}
 
 static void fill_defaults(const struct view *view, struct view_entry *entry)
 {
@@ -62,7 +38,7 @@ static void fill_defaults(const struct view *view, struct view_entry *entry)
 static int inherit_xattrs(const struct complete *complete, struct view_entry *entry, struct error *err)
 {
 	cleanup_meta struct meta meta = META_INIT;
-	cleanup_close int fd = path_open(complete->base.rootfd, strbuf_text(&complete->path), O_PATH, 0);
+	cleanup_close int fd = path_open(complete->basefd, strbuf_text(&complete->path), O_PATH, 0);
 	int r = fd < 0 ? error_errno(err, -fd, "open it in the base") : meta_read_xattrs(&meta, fd, err);
 
 	return r < 0 ? r : view_set_xattrs(&complete->view->pool, entry, &meta, err);
@@ -91,11 +67,24 @@ static int fill_inherited(const struct complete *complete, struct view_entry *en
 	return 0;
 }
 
-/* A path of the view must not lead through a symlink that the base has and the patch does not know of. */
-static int refuse_symlink(const struct complete *complete, uint32_t index, const struct stat *st,
-	struct error *err)
+/* The file of the base that the entry inherits from. Gone or of another type by now: then nothing. */
+static int inherit(const struct complete *complete, struct view_entry *entry, bool *ret_inherited, struct error *err)
 {
-	if (!S_ISLNK(st->st_mode) || complete->view->records[index] == BASE_SYMLINK)
+	struct stat st;
+	int r = path_stat(complete->basefd, strbuf_text(&complete->path), &st);
+
+	*ret_inherited = r == 0 && (st.st_mode & S_IFMT) == (entry->mode & S_IFMT);
+	if (*ret_inherited)
+		return fill_inherited(complete, entry, &st, err);
+	if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ELOOP)
+		return error_errno(err, -r, "look at '%s' in the base", strbuf_text(&complete->path));
+	return 0;
+}
+
+/* A path of the view must not lead through a symlink that the base has and the patch does not know of. */
+static int refuse_symlink(const struct complete *complete, uint32_t index, struct error *err)
+{
+	if (!S_ISLNK(complete->view->found[index].type) || complete->view->records[index] == BASE_SYMLINK)
 		return 0;
 	return error_set(err, -EBADMSG,
 		"passes through the symlink '%s': the base has a symlink where the commit has a directory",
@@ -105,21 +94,13 @@ static int refuse_symlink(const struct complete *complete, uint32_t index, const
 static int complete_directory(struct complete *complete, uint32_t index, struct error *err)
 {
 	struct view_entry *entry = &complete->view->entries[index];
-	struct stat st;
-	bool there;
-	int r = base_find(complete, index, &there, &st, err);
+	int r;
 
+	if (S_ISDIR(complete->view->found[index].type))
+		return 0;
+	r = refuse_symlink(complete, index, err);
 	if (r < 0)
 		return r;
-	if (there && S_ISDIR(st.st_mode)) {
-		complete->in_base[index] = true;
-		return 0;
-	}
-	if (there) {
-		r = refuse_symlink(complete, index, &st, err);
-		if (r < 0)
-			return r;
-	}
 	if (entry->kind == VIEW_THROUGH) {
 		/* Nothing but deletions below a directory that is gone already: as the base has it. */
 		if (!complete->live[index])
@@ -134,19 +115,16 @@ static int complete_directory(struct complete *complete, uint32_t index, struct 
 static int complete_leaf(struct complete *complete, uint32_t index, struct error *err)
 {
 	struct view_entry *entry = &complete->view->entries[index];
-	struct stat st;
-	bool there;
-	int r;
+	bool inherited = false;
+	int r = 0;
 
 	if ((entry->present & FACTS_ALL) == FACTS_ALL)
 		return 0;
-	r = base_find(complete, index, &there, &st, err);
-	if (r < 0)
-		return r;
-	if (there && (st.st_mode & S_IFMT) == (entry->mode & S_IFMT))
-		return fill_inherited(complete, entry, &st, err);
-	fill_defaults(complete->view, entry);
-	return 0;
+	if (complete->view->found[index].type == (entry->mode & S_IFMT))
+		r = inherit(complete, entry, &inherited, err);
+	if (r == 0 && !inherited)
+		fill_defaults(complete->view, entry);
+	return r;
 }
 
 /* ---- objects ---- */
@@ -189,12 +167,11 @@ static int complete_entry(struct complete *complete, uint32_t index, struct erro
 int view_complete(struct view *view, struct store *store, int basefd, struct error *err)
 {
 	CLEANUP(complete_release)
-	struct complete complete = { .view = view, .store = store, .base = PATH_CURSOR_INIT(basefd), .path = STRBUF_INIT };
+	struct complete complete = { .view = view, .store = store, .basefd = basefd, .path = STRBUF_INIT };
 	int r;
 
-	complete.in_base = calloc(view->count, sizeof *complete.in_base);
 	complete.live = calloc(view->count, sizeof *complete.live);
-	if (!complete.in_base || !complete.live)
+	if (!complete.live)
 		return error_set(err, -ENOMEM, "out of memory");
 	for (uint32_t i = (uint32_t)view->count; i-- > 1;) {
 		enum view_kind kind = view->entries[i].kind;
@@ -202,7 +179,9 @@ int view_complete(struct view *view, struct store *store, int basefd, struct err
 		complete.live[i] |= kind != VIEW_DELETED && kind != VIEW_THROUGH;
 		complete.live[view->entries[i].parent] |= complete.live[i];
 	}
-	r = object_batch_begin(store, err);
+	r = view_survey(view, basefd, err);
+	if (r == 0)
+		r = object_batch_begin(store, err);
 	/* Breadth-first: a parent is known before its children. */
 	for (uint32_t i = 0; r == 0 && i < view->count; i++)
 		r = complete_entry(&complete, i, err);

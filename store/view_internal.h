@@ -2,7 +2,7 @@
 #ifndef VENEER_STORE_VIEW_INTERNAL_H
 #define VENEER_STORE_VIEW_INTERNAL_H
 
-/* What the parts of the view share: view.c, view_build.c, view_complete.c, view_diff.c. */
+/* What the parts of the view share: view.c, view_build.c, view_complete.c, view_diff.c, view_survey.c. */
 
 #include <stdatomic.h>
 
@@ -21,8 +21,10 @@ struct view {
 	int64_t time; /* the commit's, for what has no other mtime */
 	struct view_entry *entries; /* owned */
 	uint8_t *records;	    /* owned; enum base_record of each entry */
+	struct view_found *found;   /* owned; what the base has at each entry; NULL until completed */
 	size_t count;
 	struct pool pool;
+	struct view *origin; /* counted; a copy's, which holds what its entries point at; NULL */
 };
 
 /* A copy of the attributes of META into ENTRY; 0 or pool_error(). */
@@ -34,6 +36,9 @@ static inline bool view_kind_is_directory(enum view_kind kind)
 {
 	return kind == VIEW_THROUGH || kind == VIEW_DIRECTORY;
 }
+
+/* Fill in view->found. */
+int view_survey(struct view *view, int basefd, struct error *err);
 
 /* The trie of DIFFERENCES (base against TREE, their paths in view->pool) in VIEW, fresh but for its time. */
 int view_build(struct repo *repo, struct view *view, const struct oid *tree,

@@ -72,7 +72,7 @@ Test(hidden, nothing_over_the_bare_base)
 Test(hidden, a_base_that_cannot_be_asked)
 {
 	scene_auto scene = scene_make(base_script);
-	struct oid commit = scene_patch(&scene, "p", "rm a1");
+	struct oid commit = scene_patch(&scene, "p", "rm -r d");
 	cleanup_view struct view *view = scene_view(&scene, &commit);
 	struct hidden *hidden;
 	bool directories;
@@ -80,4 +80,34 @@ Test(hidden, a_base_that_cannot_be_asked)
 	cr_assert_eq(hidden_count(view, -EBADF, &hidden, &directories), -EBADF);
 	cr_assert(directories, "who cannot know must take it for granted");
 	cr_assert_null(hidden);
+}
+
+/* The files' own links are what the view found: the base is asked for directories alone. */
+Test(hidden, what_the_view_found)
+{
+	scene_auto scene = scene_make(base_script);
+	struct oid commit = scene_patch(&scene, "p", "rm a1");
+	cleanup_view struct view *view = scene_view(&scene, &commit);
+	struct node_key a = key_of(&scene, "a1");
+	struct hidden *hidden;
+	bool directories;
+
+	cr_assert_eq(hidden_count(view, -EBADF, &hidden, &directories), 0);
+	cr_assert_eq(hidden_links(hidden, &a), 1);
+	cr_assert_not(directories);
+	hidden_free(hidden);
+}
+
+Test(hidden, a_view_that_is_not_completed)
+{
+	scene_auto scene = scene_make(base_script);
+	struct oid commit = scene_patch(&scene, "p", "rm a1");
+	cleanup_view struct view *view = NULL;
+	struct hidden *hidden;
+	bool directories;
+
+	must_pass(view_load(scene.bench.store, &commit, &view, &err));
+	cr_assert_eq(hidden_count(view, scene.basefd, &hidden, &directories), -EINVAL);
+	cr_assert_null(hidden);
+	cr_assert(directories);
 }

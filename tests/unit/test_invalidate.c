@@ -44,7 +44,8 @@ static int told_attributes(void *arg, uint64_t id)
 }
 
 /* What is told of the way from the view of FROM to that of TO (NULL: the bare base), with the base asked by BASE_FD. */
-static int tell_of(struct overlay_scene *made, int base_fd, const struct view *from, const struct view *to, struct told *told)
+static int tell_of(struct overlay_scene *made, int base_fd, const struct view *from, const struct view *to, bool holds,
+	struct told *told)
 {
 	struct notices notices = { told_entry, told_inode, told_attributes, told };
 	uint64_t paths, wanted;
@@ -53,7 +54,7 @@ static int tell_of(struct overlay_scene *made, int base_fd, const struct view *f
 	told->nodes = overlay_nodes(made->overlay);
 	told->count = 0;
 	strbuf_reset(&told->text);
-	r = invalidate_tell(made->overlay, base_fd, from, to, &notices, &paths);
+	r = invalidate_tell(made->overlay, base_fd, from, to, holds, &notices, &paths);
 	cr_assert_eq(view_diff_count(from, to, &wanted), 0);
 	cr_assert_eq(paths, wanted);
 	return r;
@@ -93,10 +94,12 @@ static void expect_told(struct overlay_scene *made, const struct view *from, con
 {
 	struct told told = { .text = STRBUF_INIT };
 
-	cr_assert_eq(tell_of(made, made->scene.basefd, from, to, &told), 0);
+	cr_assert_eq(tell_of(made, made->scene.basefd, from, to, false, &told), 0);
 	expect_lines(&told, wanted, "by the base");
+	cr_assert_eq(tell_of(made, made->scene.basefd, from, to, true, &told), 0);
+	expect_lines(&told, wanted, "by what the view found");
 	/* A base that cannot be asked: the same, by the node table alone. */
-	cr_assert_eq(tell_of(made, -EBADF, from, to, &told), 0);
+	cr_assert_eq(tell_of(made, -EBADF, from, to, false, &told), 0);
 	expect_lines(&told, wanted, "without the base");
 	strbuf_release(&told.text);
 }
@@ -192,16 +195,16 @@ Test(invalidate, every_failure_is_reported_and_none_stops_the_rest)
 
 	find_id(made.overlay, "a");
 	patch(&made, "p", "echo 2 >a/x; rm a/y; echo new >new");
-	cr_assert_eq(tell_of(&made, made.scene.basefd, NULL, made.view, &all), 0);
+	cr_assert_eq(tell_of(&made, made.scene.basefd, NULL, made.view, false, &all), 0);
 	cr_assert_eq(all.count, 5);
 	for (told.fail = 1; told.fail <= all.count; told.fail++) {
-		cr_assert_eq(tell_of(&made, made.scene.basefd, NULL, made.view, &told), -ENOMEM);
+		cr_assert_eq(tell_of(&made, made.scene.basefd, NULL, made.view, false, &told), -ENOMEM);
 		cr_assert_str_eq(told.text.buf, all.text.buf);
 	}
 	/* What the kernel does not know needs no telling. */
 	told.error = -ENOENT;
 	for (told.fail = 1; told.fail <= all.count; told.fail++)
-		cr_assert_eq(tell_of(&made, made.scene.basefd, NULL, made.view, &told), 0);
+		cr_assert_eq(tell_of(&made, made.scene.basefd, NULL, made.view, false, &told), 0);
 	strbuf_release(&all.text);
 	strbuf_release(&told.text);
 }

@@ -639,3 +639,32 @@ Test(overlay_write, in_a_directory_that_is_gone)
 	cr_assert_eq(GUARDED(made.overlay, overlay_remove(&guard, gone, "x", false)), -ENOENT);
 	cr_assert(in_base(&made, "gone/x"));
 }
+
+#define EXPECT_CHANGE(overlay, call)                                                               \
+	do {                                                                                       \
+		unsigned before_ = overlay_changes(overlay);                                       \
+                                                                                                   \
+		cr_assert_eq(call, 0);                                                             \
+		cr_expect_neq(overlay_changes(overlay), before_, #call);                           \
+	} while (0)
+
+/* Whoever looked at the base's names is told that they are others now. */
+Test(overlay_write, changes_are_counted)
+{
+	overlay_scene_auto made = overlay_scene_make(base_script);
+	struct overlay *overlay = made.overlay;
+	unsigned before;
+
+	EXPECT_CHANGE(overlay, make(overlay, &root, "open", "f", S_IFREG | 0644));
+	EXPECT_CHANGE(overlay, make(overlay, &root, "open", "d", S_IFDIR | 0755));
+	EXPECT_CHANGE(overlay, symlink_to(overlay, &root, "open", "l", "f"));
+	EXPECT_CHANGE(overlay, link_to(overlay, find_id(overlay, "open/f"), "open", "h"));
+	EXPECT_CHANGE(overlay, move(overlay, "open", "h", "open", "i", 0));
+	EXPECT_CHANGE(overlay, remove_name(overlay, "open", "i", false));
+	EXPECT_CHANGE(overlay, remove_name(overlay, "open", "d", true));
+	before = overlay_changes(overlay);
+	cr_assert_eq(make(overlay, &root, "open", "f", S_IFREG | 0644), -EEXIST);
+	cr_assert_eq(remove_name(overlay, "open", "absent", false), -ENOENT);
+	cr_assert_eq(move(overlay, "open", "absent", "open", "j", 0), -ENOENT);
+	cr_expect_eq(overlay_changes(overlay), before, "nothing has changed");
+}

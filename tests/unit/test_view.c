@@ -341,6 +341,88 @@ Test(view, wrong_object_claim)
 	must_fail(-EBADMSG, "'file'", view_complete(view, scene.bench.store, scene.basefd, &err));
 }
 
+/* ---- what the base has ---- */
+
+static void expect_found(const struct scene *scene, const struct view *view, const char *path)
+{
+	uint32_t index = view_lookup(view, path);
+	const struct view_found *found = view_found_at(view, index);
+	struct stat st;
+
+	cr_assert_neq(index, VIEW_NONE, "%s", path);
+	cr_assert_not_null(found);
+	if (fstatat(scene->basefd, path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		cr_expect_eq(found->type, 0, "'%s' is not in the base", path);
+		return;
+	}
+	cr_expect_eq(found->type, st.st_mode & S_IFMT, "%s", path);
+	cr_expect_eq(found->device, st.st_dev, "%s", path);
+	cr_expect_eq(found->inode, st.st_ino, "%s", path);
+	cr_expect_eq(found->links, st.st_nlink, "%s", path);
+}
+
+Test(view, found_in_the_base)
+{
+	scene_auto scene = scene_make("mkdir -p d/sub; echo x >d/sub/x; ln d/sub/x y; ln -s y l; echo gone >gone");
+	struct oid commit = scene_patch(&scene, "a", "echo 2 >d/sub/x; rm y l; echo 1 >l; mkdir new; echo n >new/n; rm gone");
+	cleanup_view struct view *view = load(&scene, &commit);
+	static const char *const paths[] = { "d", "d/sub", "d/sub/x", "y", "l", "gone", "new", "new/n" };
+
+	cr_assert_null(view_found_at(view, 0), "nothing is found before it is looked for");
+	must_pass(view_complete(view, scene.bench.store, scene.basefd, &err));
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		expect_found(&scene, view, paths[i]);
+	bench_run(&scene.bench, "mv base/d base/e; mkdir -p base/d/sub base/new; rm base/gone; echo >base/new/n; ln base/new/n base/m");
+	must_pass(view_look_again(view, scene.basefd, &err));
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		expect_found(&scene, view, paths[i]);
+}
+
+/* So many that threads share the work. */
+Test(view, many_found_in_the_base)
+{
+	scene_auto scene = scene_make("for d in $(seq 40); do mkdir $d; for f in $(seq 20); do echo $f >$d/$f; done; done");
+	struct oid commit = scene_patch(&scene, "a", "for d in $(seq 40); do for f in $(seq 20); do echo new >$d/$f; done; done");
+	cleanup_view struct view *view = scene_view(&scene, &commit);
+
+	cr_assert_eq(view_count(view), 841);
+	for (uint32_t i = 1; i < view_count(view); i++) {
+		cleanup_strbuf struct strbuf path = STRBUF_INIT;
+
+		view_path(view, i, &path);
+		expect_found(&scene, view, strbuf_text(&path));
+	}
+	must_fail(-EBADF, "in the base", view_look_again(view, -EBADF, &err));
+	expect_found(&scene, view, "40/20");
+}
+
+Test(view, copies)
+{
+	scene_auto scene = scene_make("echo -n one >tool; chmod 4711 tool; setfattr -n user.a -v b tool; " OLD "tool");
+	struct oid commit = scene_commit(&scene, "refs/veneer/app/base", "echo -n two >tool");
+	struct view *view = load(&scene, &commit), *first, *second;
+	const struct view_entry *a, *b;
+
+	cr_assert_eq(view_copy(view, &first), 0);
+	cr_assert_eq(view_copy(view, &second), 0);
+	must_pass(view_complete(first, scene.bench.store, scene.basefd, &err));
+	cr_expect_null(view_found_at(view, 0), "the one that was copied stays as it is");
+	/* Each inherits what the base has when it is completed. */
+	bench_run(&scene.bench, "chmod 600 base/tool; setfattr -n user.c -v d base/tool");
+	must_pass(view_complete(second, scene.bench.store, scene.basefd, &err));
+	view_unref(view);
+	a = view_at(first, view_lookup(first, "tool"));
+	b = view_at(second, view_lookup(second, "tool"));
+	cr_expect_eq(a->mode, S_IFREG | 04711);
+	cr_expect_eq(b->mode, S_IFREG | 0600);
+	cr_expect_eq(a->xattr_count, 1);
+	cr_expect_eq(b->xattr_count, 2);
+	cr_expect(oid_equal(view_commit(first), &commit) && oid_equal(view_commit(second), &commit));
+	view_unref(first);
+	cr_expect_str_eq(b->name, "tool");
+	view_unref(second);
+}
+
 /* ---- looking up ---- */
 
 Test(view, lookup)
