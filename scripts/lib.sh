@@ -6,7 +6,7 @@ VENEER_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC2034 # used by those who source this
 # What a build needs on Debian 12 and 13, then what tests and demo need besides.
 BUILD_PACKAGES='gcc libc6-dev make cmake ninja-build pkg-config libfuse3-dev libgit2-dev libxxhash-dev
-	libarchive-dev libjson-c-dev zlib1g-dev nettle-dev'
+	libarchive-dev libjson-c-dev zlib1g-dev libdeflate-dev nettle-dev'
 # shellcheck disable=SC2034
 RUN_PACKAGES='fuse3 git mount util-linux'
 # shellcheck disable=SC2034

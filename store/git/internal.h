@@ -74,7 +74,7 @@ int object_header(struct repo *repo, const struct oid *oid, git_object_t type, u
 int object_read(struct repo *repo, const struct oid *oid, git_object_t type, uint64_t limit,
 	git_odb_object **ret, struct error *err);
 
-/* ---- the batch (batch.c) and what it becomes (pack.c, loose.c, durable.c) ---- */
+/* ---- the batch (batch.c) and what it becomes (pack.c, loose.c, deflated.c, durable.c) ---- */
 
 /* Borrowed until the batch changes; NULL: it is not in there. */
 const struct batch_object *batch_find(const struct batch *batch, const struct oid *oid);
@@ -97,8 +97,6 @@ int loose_backend_new(int objects_fd, git_odb_backend **ret);
 struct durable;
 int durable_begin(int dirfd, struct durable **ret);
 void durable_write(struct durable *file, const void *data, size_t len); /* errors are sticky */
-/* DATA deflated; the stream is complete with LAST. */
-void durable_deflate(struct durable *file, const void *data, size_t len, bool last);
 uint64_t durable_offset(const struct durable *file);
 void durable_crc_begin(struct durable *file);
 uint32_t durable_crc(const struct durable *file);
@@ -108,6 +106,22 @@ void durable_trailer(struct durable *file, struct oid *ret);
 int durable_publish(struct durable *file, const char *name);
 void durable_free(struct durable *file);
 DEFINE_CLEANUP(durable_free, struct durable *);
+
+/* ---- compressed objects (deflated.c) ---- */
+
+/* One object as a zlib stream (RFC 1950). */
+struct deflated {
+	void *data; /* owned */
+	size_t size;
+};
+void deflated_release(struct deflated *deflated);
+
+struct deflater;
+struct deflater *deflater_new(void); /* NULL: out of memory */
+void deflater_free(struct deflater *deflater);
+DEFINE_CLEANUP(deflater_free, struct deflater *);
+/* 0 or -ENOMEM */
+int deflater_run(struct deflater *deflater, const void *data, size_t size, struct deflated *ret);
 
 /* ---- trees (tree.c) ---- */
 

@@ -24,13 +24,30 @@ static int fanout_open(int objects_fd, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
+/* "type size" and a NUL, then the content: one stream. */
+static int loose_deflate(const struct batch_object *object, struct deflated *ret)
+{
+	CLEANUP(deflater_freep) struct deflater *deflater = deflater_new();
+	cleanup_strbuf struct strbuf whole = STRBUF_INIT;
+
+	strbuf_addf(&whole, "%s %zu", libgit2.object_type2string(object->type), object->size);
+	strbuf_addch(&whole, '\0');
+	strbuf_add(&whole, object->data, object->size);
+	if (!deflater || strbuf_failed(&whole))
+		return -ENOMEM;
+	return deflater_run(deflater, whole.buf, whole.len, ret);
+}
+
 static int loose_write_one(int objects_fd, const struct batch_object *object)
 {
+	CLEANUP(deflated_release) struct deflated deflated = { NULL, 0 };
 	CLEANUP(durable_freep) struct durable *file = NULL;
 	cleanup_close int fd = -EBADF;
-	char hex[OID_HEX_LENGTH + 1], fanout[3], header[64];
-	int len, rc;
+	char hex[OID_HEX_LENGTH + 1], fanout[3];
+	int rc = loose_deflate(object, &deflated);
 
+	if (rc < 0)
+		return rc;
 	oid_to_hex(&object->oid, hex);
 	snprintf(fanout, sizeof fanout, "%.2s", hex);
 	fd = fanout_open(objects_fd, fanout);
@@ -39,9 +56,7 @@ static int loose_write_one(int objects_fd, const struct batch_object *object)
 	rc = durable_begin(fd, &file);
 	if (rc < 0)
 		return rc;
-	len = snprintf(header, sizeof header, "%s %zu", libgit2.object_type2string(object->type), object->size);
-	durable_deflate(file, header, (size_t)len + 1, false); /* with its NUL */
-	durable_deflate(file, object->data, object->size, true);
+	durable_write(file, deflated.data, deflated.size);
 	rc = durable_publish(file, hex + 2);
 	return rc < 0 ? rc : io_sync_dir(fd);
 }

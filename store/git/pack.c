@@ -8,12 +8,15 @@
 
 #include <endian.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/base/io.h"
+#include "store/base/parallel.h"
 #include "store/git/internal.h"
 
 /* The index has 31 bits for an offset (beyond: another table). A batch ends long before. */
@@ -46,26 +49,99 @@ static void put_object_header(struct durable *file, git_object_t type, uint64_t 
 	durable_write(file, bytes, used);
 }
 
+/* ---- compressing, a stretch of the batch at a time ---- */
+
+/* Objects that are compressed at once, by several threads, before they are written one after another. */
+#define STRETCH_OBJECTS 512u
+#define STRETCH_BYTES (16u << 20)
+
+struct stretch {
+	const struct batch_object *objects; /* borrowed */
+	size_t count;
+	atomic_size_t next; /* the first that no thread has taken yet */
+	struct deflated deflated[STRETCH_OBJECTS];
+};
+
+static void stretch_release(struct stretch *stretch)
+{
+	for (size_t i = 0; i < stretch->count; i++)
+		deflated_release(&stretch->deflated[i]);
+	free(stretch);
+}
+DEFINE_CLEANUP(stretch_release, struct stretch *);
+
+/* Each thread takes one after another, however long each takes: the range that it is given only says that it is one of them. */
+static int deflate_objects(void *arg, size_t from, size_t to, struct error *err)
+{
+	CLEANUP(deflater_freep) struct deflater *deflater = deflater_new();
+	struct stretch *stretch = arg;
+	size_t i;
+
+	if (!deflater)
+		return error_errno(err, ENOMEM, "compress");
+	while ((i = atomic_fetch_add(&stretch->next, 1)) < stretch->count) {
+		const struct batch_object *object = &stretch->objects[i];
+		int rc = deflater_run(deflater, object->data, object->size, &stretch->deflated[i]);
+
+		if (rc < 0)
+			return error_errno(err, -rc, "compress object '%s'", OID_HEX(&object->oid));
+	}
+	return 0;
+}
+
+/* Of BATCH from FROM on: at least one object, at most as many as fit. */
+static int stretch_deflate(const struct batch *batch, size_t from, struct stretch **ret, struct error *err)
+{
+	CLEANUP(stretch_releasep) struct stretch *stretch = calloc(1, sizeof *stretch);
+	size_t bytes = 0;
+	int rc;
+
+	if (!stretch)
+		return error_errno(err, ENOMEM, "pack");
+	stretch->objects = &batch->objects[from];
+	while (stretch->count < STRETCH_OBJECTS && from + stretch->count < batch->count && bytes < STRETCH_BYTES)
+		bytes += stretch->objects[stretch->count++].size;
+	rc = parallel_run(stretch->count, 1, deflate_objects, stretch, err);
+	if (rc < 0)
+		return rc;
+	*ret = TAKE_PTR(stretch);
+	return 0;
+}
+
+static int pack_object(struct durable *file, const struct batch_object *object, const struct deflated *deflated,
+	struct pack_entry *ret, struct error *err)
+{
+	uint64_t offset = durable_offset(file);
+
+	if (offset > PACK_OFFSET_MAX)
+		return error_set(err, -EFBIG, "object '%s' lies beyond 2 GiB of its pack", OID_HEX(&object->oid));
+	durable_crc_begin(file);
+	put_object_header(file, object->type, object->size);
+	durable_write(file, deflated->data, deflated->size);
+	*ret = (struct pack_entry){ object->oid, durable_crc(file), (uint32_t)offset };
+	return 0;
+}
+
 static int pack_objects(struct durable *file, const struct batch *batch, struct pack_entry *entries,
 	struct error *err)
 {
 	durable_write(file, "PACK", 4);
 	put_be32(file, 2);
 	put_be32(file, (uint32_t)batch->count);
-	for (size_t i = 0; i < batch->count; i++) {
-		const struct batch_object *object = &batch->objects[i];
-		uint64_t offset = durable_offset(file);
+	for (size_t at = 0; at < batch->count;) {
+		CLEANUP(stretch_releasep) struct stretch *stretch = NULL;
+		int rc = stretch_deflate(batch, at, &stretch, err);
 
-		if (offset > PACK_OFFSET_MAX)
-			return error_set(err, -EFBIG, "object '%s' lies beyond 2 GiB of its pack",
-				OID_HEX(&object->oid));
-		durable_crc_begin(file);
-		put_object_header(file, object->type, object->size);
-		durable_deflate(file, object->data, object->size, true);
-		entries[i] = (struct pack_entry){ object->oid, durable_crc(file), (uint32_t)offset };
+		for (size_t i = 0; rc == 0 && i < stretch->count; i++)
+			rc = pack_object(file, &stretch->objects[i], &stretch->deflated[i], &entries[at + i], err);
+		if (rc < 0)
+			return rc;
+		at += stretch->count;
 	}
 	return 0;
 }
+
+/* ---- the index, and both files ---- */
 
 static int entry_compare(const void *a, const void *b)
 {
