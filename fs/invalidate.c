@@ -14,6 +14,7 @@
 
 struct directory {
 	uint64_t ids[DIRECTORY_NODES_MAX];
+	bool forgotten[DIRECTORY_NODES_MAX]; /* its listing: with a name of it */
 	size_t count;
 	bool in_base; /* one of them is the base's */
 };
@@ -24,12 +25,18 @@ struct turned {
 	bool vanished;
 };
 
+/* Where a path stands in both views; VIEW_NONE: not at all. */
+struct place {
+	uint32_t old_index, new_index;
+};
+
 struct invalidation {
 	struct node_table *nodes;
 	const struct notices *notices;
 	struct path_cursor base;
 	const struct view *old, *new;
-	bool found_holds; /* what NEW found in the base is still there */
+	bool old_holds, new_holds; /* what they found in the base is there still */
+	bool view_directories;	   /* a directory may be known that is there for a view alone */
 	uint64_t paths;
 	int failed; /* the first error; 0 */
 	/* The directory of the last path: neighbours come one after another. */
@@ -87,20 +94,20 @@ static int directory_add(struct directory *directory, uint64_t id)
 		return 0;
 	if (directory->count == DIRECTORY_NODES_MAX)
 		return -EOVERFLOW;
+	directory->forgotten[directory->count] = false;
 	directory->ids[directory->count++] = id;
 	return 0;
 }
 
 /* A directory that a view has and the base lacks is known by its identity. */
-static uint64_t find_by_view(struct node_table *nodes, const struct view *view, const char *path)
+static uint64_t find_by_view(struct invalidation *state, const struct view *view, uint32_t index)
 {
-	uint32_t index = view ? view_lookup(view, path) : VIEW_NONE;
 	struct node_key key;
 
-	if (!is_directory(view, index))
+	if (!state->view_directories || !is_directory(view, index))
 		return 0;
 	key = node_key_of_view(&view_at(view, index)->identity);
-	return node_find(nodes, &key);
+	return node_find(state->nodes, &key);
 }
 
 /* The base could not be asked: look at each node that there is. */
@@ -122,16 +129,25 @@ static int find_by_walk(struct node_table *nodes, const char *path, struct direc
 	return r;
 }
 
-/* What the base has at PATH: as the new view found it, or asked now. As path_cursor_stat(). */
-static int find_in_base(struct invalidation *state, const char *path, mode_t *ret_type, struct node_key *ret)
+/* As a view found it when it was completed; NULL: none has looked there. */
+static const struct view_found *found_before(const struct invalidation *state, struct place place)
 {
-	uint32_t index = state->found_holds && state->new ? view_lookup(state->new, path) : VIEW_NONE;
+	if (state->new_holds && place.new_index != VIEW_NONE)
+		return view_found_at(state->new, place.new_index);
+	if (state->old_holds && place.old_index != VIEW_NONE)
+		return view_found_at(state->old, place.old_index);
+	return NULL;
+}
+
+/* What the base has at PATH. As path_cursor_stat(). */
+static int find_in_base(struct invalidation *state, const char *path, struct place place, mode_t *ret_type,
+	struct node_key *ret)
+{
+	const struct view_found *found = found_before(state, place);
 	struct stat st;
 	int r;
 
-	if (index != VIEW_NONE) {
-		const struct view_found *found = view_found_at(state->new, index);
-
+	if (found) {
 		*ret_type = found->type;
 		*ret = node_key_of_base(found->device, found->inode);
 		return found->type ? 0 : -ENOENT;
@@ -150,7 +166,7 @@ static bool is_absent(int r)
 	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP;
 }
 
-static int find_directory(struct invalidation *state, const char *path, struct directory *ret)
+static int find_directory(struct invalidation *state, const char *path, struct place place, struct directory *ret)
 {
 	struct node_key key;
 	mode_t type;
@@ -159,15 +175,15 @@ static int find_directory(struct invalidation *state, const char *path, struct d
 	*ret = (struct directory){ .count = 0 };
 	if (*path == '\0')
 		return directory_add(ret, NODE_ROOT);
-	r = find_in_base(state, path, &type, &key);
+	r = find_in_base(state, path, place, &type, &key);
 	if (r < 0 && !is_absent(r))
 		return find_by_walk(state->nodes, path, ret);
 	if (r == 0 && S_ISDIR(type)) {
 		directory_add(ret, node_find(state->nodes, &key));
 		ret->in_base = ret->count > 0;
 	}
-	directory_add(ret, find_by_view(state->nodes, state->old, path));
-	return directory_add(ret, find_by_view(state->nodes, state->new, path));
+	directory_add(ret, find_by_view(state, state->old, place.old_index));
+	return directory_add(ret, find_by_view(state, state->new, place.new_index));
 }
 
 /* ---- the notices ---- */
@@ -175,13 +191,18 @@ static int find_directory(struct invalidation *state, const char *path, struct d
 static void tell_directory(struct invalidation *state, const struct directory *directory)
 {
 	for (size_t i = 0; i < directory->count; i++)
-		note(state, state->notices->inode(state->notices->arg, directory->ids[i]));
+		if (!directory->forgotten[i])
+			note(state, state->notices->inode(state->notices->arg, directory->ids[i]));
 }
 
-static void tell_name(struct invalidation *state, const struct directory *directory, const char *name)
+static void tell_name(struct invalidation *state, struct directory *directory, const char *name)
 {
-	for (size_t i = 0; i < directory->count; i++)
-		note(state, state->notices->entry(state->notices->arg, directory->ids[i], name));
+	for (size_t i = 0; i < directory->count; i++) {
+		int r = state->notices->entry(state->notices->arg, directory->ids[i], name);
+
+		directory->forgotten[i] |= r == 0;
+		note(state, r);
+	}
 }
 
 /* The listing of the directory that was worked on, once all its names are through. */
@@ -192,8 +213,19 @@ static void finish_directory(struct invalidation *state)
 	state->entered = false;
 }
 
-static int enter_directory(struct invalidation *state, const char *path, size_t length)
+/* The directory that PATH is, of which VIEW has the entry INDEX (VIEW_NONE: it has none of it, and maybe of another). */
+static uint32_t parent_index(const struct view *view, uint32_t index, const char *path)
 {
+	if (index != VIEW_NONE)
+		return view_at(view, index)->parent;
+	return view ? view_lookup(view, path) : VIEW_NONE;
+}
+
+/* ENTRY: of the one that is worked on, in the directory that the first LENGTH bytes of PATH name. */
+static int enter_directory(struct invalidation *state, const char *path, size_t length, struct place entry)
+{
+	struct place place;
+
 	if (state->entered && strlen(state->path) == length && memcmp(state->path, path, length) == 0)
 		return 0;
 	finish_directory(state);
@@ -202,13 +234,15 @@ static int enter_directory(struct invalidation *state, const char *path, size_t 
 	memcpy(state->path, path, length);
 	state->path[length] = '\0';
 	state->entered = true;
-	return find_directory(state, state->path, &state->directory);
+	place.old_index = parent_index(state->old, entry.old_index, state->path);
+	place.new_index = parent_index(state->new, entry.new_index, state->path);
+	return find_directory(state, state->path, place, &state->directory);
 }
 
 /* ---- directories of the base that vanish and return ---- */
 
 /* PATH is a directory on one side alone, as the views have it: where it is one of the base that the kernel knows, all beneath it turned. */
-static int remember_turned(struct invalidation *state, const char *path, bool vanished)
+static int remember_turned(struct invalidation *state, const char *path, struct place place, bool vanished)
 {
 	struct directory directory;
 	char *copy;
@@ -216,7 +250,7 @@ static int remember_turned(struct invalidation *state, const char *path, bool va
 
 	if (state->turned_count && path_is_beneath(path, state->turned[state->turned_count - 1].path))
 		return 0;
-	r = find_directory(state, path, &directory);
+	r = find_directory(state, path, place, &directory);
 	if (r < 0 || !directory.in_base)
 		return r;
 	if (state->turned_count == state->turned_alloc) {
@@ -280,12 +314,13 @@ static void tell_turned(struct invalidation *state)
 static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_index)
 {
 	struct invalidation *state = arg;
+	const struct place place = { old_index, new_index };
 	const char *slash = strrchr(path, '/');
 	struct directory itself;
 
 	state->paths++;
 	if (*path == '\0' || is_directory(state->old, old_index) || is_directory(state->new, new_index)) {
-		note(state, find_directory(state, path, &itself));
+		note(state, find_directory(state, path, place, &itself));
 		tell_directory(state, &itself);
 		/* Its attributes are asked for again; its name leads where it led, and maybe to mounts. */
 		if (*path == '\0' || (shows_directory(state->old, old_index, itself.in_base) &&
@@ -293,8 +328,8 @@ static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_in
 			return 0;
 	}
 	if (state->directories_turn && hides(state->old, old_index) != hides(state->new, new_index))
-		note(state, remember_turned(state, path, hides(state->new, new_index)));
-	note(state, enter_directory(state, path, slash ? (size_t)(slash - path) : 0));
+		note(state, remember_turned(state, path, place, hides(state->new, new_index)));
+	note(state, enter_directory(state, path, slash ? (size_t)(slash - path) : 0, place));
 	if (state->entered)
 		tell_name(state, &state->directory, slash ? slash + 1 : path);
 	return 0;
@@ -307,13 +342,16 @@ static void tell_relinked(void *arg, uint64_t id)
 	note(state, state->notices->attributes(state->notices->arg, id));
 }
 
-int invalidate_tell(struct overlay *overlay, int base_fd, const struct view *old, const struct view *new,
-	bool found_holds, const struct notices *notices, uint64_t *ret_paths)
+int invalidate_tell(struct overlay *overlay, int base_fd, struct invalidate_side old, struct invalidate_side new,
+	const struct notices *notices, uint64_t *ret_paths)
 {
 	CLEANUP(invalidation_release)
-	struct invalidation state = { .nodes = overlay_nodes(overlay), .notices = notices, .base = PATH_CURSOR_INIT(base_fd), .old = old,
-		.new = new, .found_holds = found_holds, .directories_turn = overlay_turns_directories(overlay) };
-	int r = view_diff(old, new, tell, &state);
+	struct invalidation state = { .nodes = overlay_nodes(overlay), .notices = notices, .base = PATH_CURSOR_INIT(base_fd),
+		.old = old.view, .new = new.view,
+		.old_holds = old.found_holds, .new_holds = new.found_holds,
+		.view_directories = node_knows_view_directories(overlay_nodes(overlay)),
+		.directories_turn = overlay_turns_directories(overlay) };
+	int r = view_diff(old.view, new.view, tell, &state);
 
 	finish_directory(&state);
 	tell_turned(&state);
@@ -337,10 +375,14 @@ static int notify_attributes(void *session, uint64_t id)
 	return session_notify_attributes(session, id);
 }
 
-int invalidate_difference(struct session *session, int base_fd, const struct view *old,
-	const struct view *new, bool found_holds, uint64_t *ret_paths)
+int invalidate_difference(struct session *session, int base_fd, struct invalidate_side old, struct invalidate_side new,
+	uint64_t *ret_paths)
 {
 	struct notices notices = { notify_entry, notify_inode, notify_attributes, session };
+	int r;
 
-	return invalidate_tell(session->overlay, base_fd, old, new, found_holds, &notices, ret_paths);
+	session_notices_begin(session);
+	r = invalidate_tell(session->overlay, base_fd, old, new, &notices, ret_paths);
+	session_notices_end(session);
+	return r;
 }

@@ -5,7 +5,7 @@
 /*
  * After a switch: what the kernel holds and must forget, and nothing else. For each path that is served
  * differently the name in its directory (FUSE_NOTIFY_INVAL_ENTRY), for each directory with such a name its
- * listing, for each directory with new metadata its attributes (FUSE_NOTIFY_INVAL_INODE), and not its name: the notice
+ * listing (which goes with a name that the kernel knew), for each directory with new metadata its attributes (FUSE_NOTIFY_INVAL_INODE), and not its name: the notice
  * would take off the mounts beneath. A directory that the
  * kernel does not know has nothing to forget and costs a stat at most. A file of the base of whose hard links
  * more or fewer are hidden has new attributes. Where a view takes away a directory of the base, or gives
@@ -25,22 +25,25 @@
 
 /* How the kernel is told: 0, -ENOENT (it does not know the name or node), or another negative errno. */
 struct notices {
+	/* 0: the kernel has forgotten the name, and with it the listing of PARENT and its attributes (fs/fuse/dir.c, fuse_dir_changed()) */
 	int (*entry)(void *arg, uint64_t parent, const char *name);
 	int (*inode)(void *arg, uint64_t id);
 	int (*attributes)(void *arg, uint64_t id);
 	void *arg;
 };
 
-/*
- * From OLD to NEW, which OVERLAY published last: either may be NULL, the bare base. FOUND_HOLDS: what NEW found in the base when
- * it was completed is there still, and need not be asked again. *RET_PATHS, set also on failure: how many paths they serve
- * differently.
- */
-int invalidate_tell(struct overlay *overlay, int base_fd, const struct view *old, const struct view *new,
-	bool found_holds, const struct notices *notices, uint64_t *ret_paths);
+/* A view that is served or was until now. */
+struct invalidate_side {
+	const struct view *view; /* NULL: the bare base */
+	bool found_holds; /* what it found in the base when it was completed is there still, and need not be asked again */
+};
+
+/* From OLD to NEW, which OVERLAY published last. *RET_PATHS, set also on failure: how many paths they serve differently. */
+int invalidate_tell(struct overlay *overlay, int base_fd, struct invalidate_side old, struct invalidate_side new,
+	const struct notices *notices, uint64_t *ret_paths);
 
 /* The same, by the notices of SESSION. */
-int invalidate_difference(struct session *session, int base_fd, const struct view *old,
-	const struct view *new, bool found_holds, uint64_t *ret_paths);
+int invalidate_difference(struct session *session, int base_fd, struct invalidate_side old, struct invalidate_side new,
+	uint64_t *ret_paths);
 
 #endif

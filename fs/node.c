@@ -52,6 +52,7 @@ struct node_table {
 	struct arena *names;
 	struct content **contents; /* by node.content - 1; a free one holds NULL */
 	uint32_t content_count, content_alloc, content_free_hint;
+	size_t view_directories; /* nodes of directories with a content */
 };
 
 _Static_assert(sizeof(struct node) == 64, "64 nodes fill a page, and one word says which are in use");
@@ -268,6 +269,7 @@ static void node_reap(struct node_table *table, struct node *node)
 		node_unchain(table, node);
 		arena_release(table->names, node->name);
 		if (node->content) {
+			table->view_directories -= node->type == S_IFDIR >> 12;
 			content_unref(table->contents[node->content - 1]);
 			table->contents[node->content - 1] = NULL;
 			if (node->content - 1 < table->content_free_hint)
@@ -351,6 +353,7 @@ static int node_add(struct node_table *table, struct node *parent, const char *n
 	node->name = reference;
 	node->type = (uint16_t)(type >> 12);
 	node->content = content_index;
+	table->view_directories += content && S_ISDIR(type);
 	bucket = &table->buckets[bucket_of(table, key)];
 	node->next = *bucket;
 	*bucket = slot;
@@ -447,6 +450,13 @@ void node_forget(struct node_table *table, uint64_t id, uint64_t count)
 		return;
 	node->lookups -= count < node->lookups ? count : node->lookups;
 	node_reap(table, node);
+}
+
+bool node_knows_view_directories(struct node_table *table)
+{
+	SCOPED_LOCK(&table->lock);
+
+	return table->view_directories > 0;
 }
 
 uint64_t node_find(struct node_table *table, const struct node_key *key)

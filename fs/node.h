@@ -77,6 +77,8 @@ void node_table_on_reap(struct node_table *table, node_reap_fn reap, void *arg);
 
 /* The id of KEY's node, or 0. */
 uint64_t node_find(struct node_table *table, const struct node_key *key);
+/* Is any directory known that is there for a view alone? */
+bool node_knows_view_directories(struct node_table *table);
 
 /* The component-relative path, "" for the root, appended to SB. -ESTALE; -ENOMEM. */
 int node_path(struct node_table *table, uint64_t id, struct strbuf *sb);

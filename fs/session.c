@@ -167,6 +167,7 @@ int session_new(const struct session_config *config, struct session **ret, struc
 		return error_errno(err, ENOMEM, "start a session");
 	}
 	session->overlay = config->overlay;
+	session->turn = (struct turn)TURN_INIT;
 	io_choice_init(&session->choice);
 	session->passthrough_wanted = config->passthrough;
 	session->stack_depth = config->stack_depth;
@@ -195,24 +196,37 @@ static int session_fd(const struct session *session)
 	return fuse_session_fd(session->fuse);
 }
 
+static bool is_forget(const struct fuse_buf *buf)
+{
+	const struct fuse_in_header *header = buf->mem;
+
+	return header->opcode == FUSE_FORGET || header->opcode == FUSE_BATCH_FORGET;
+}
+
 static void *serve(void *arg)
 {
 	struct session_thread *self = arg;
 	struct session *session = self->session;
 	struct fuse_buf buf = { .mem = NULL };
 	uint64_t one = 1;
+	bool mine = false; /* the turn */
 
 	if (creds_thread_init() < 0)
 		log_message(LOG_WARNING, "no umask of its own for a thread: files are created with mode bits as asked");
 	while (!fuse_session_exited(session->fuse)) {
-		int n = fuse_session_receive_buf(session->fuse, &buf);
+		int n;
 
+		turn_take(&session->turn, &mine);
+		n = fuse_session_receive_buf(session->fuse, &buf);
 		if (n == -EINTR)
 			continue;
 		if (n <= 0)
 			break;
+		if (!is_forget(&buf))
+			turn_give(&session->turn, &mine);
 		fuse_session_process_buf(session->fuse, &buf);
 	}
+	turn_give(&session->turn, &mine);
 	free(buf.mem);
 	if (atomic_fetch_sub(&session->running, 1) == 1) {
 		ssize_t written = write(session->done_fd, &one, sizeof one);
@@ -302,9 +316,20 @@ void session_backing_close(struct session *session, int32_t backing)
 
 /* ---- notices ---- */
 
+void session_notices_begin(struct session *session)
+{
+	turn_begin(&session->turn);
+}
+
+void session_notices_end(struct session *session)
+{
+	turn_end(&session->turn);
+}
+
 int session_notify_entry(struct session *session, uint64_t parent, const char *name)
 {
 	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
+	readdir_cache_drop(session->listings, parent);
 	return fuse_lowlevel_notify_inval_entry(session->fuse, parent, name, strlen(name));
 }
 

@@ -23,6 +23,7 @@
 #include "fs/mount_options.h"
 #include "fs/overlay.h"
 #include "fs/readdir.h"
+#include "fs/turn.h"
 #include "store/base/error.h"
 
 /* Requests are counted by kind, so that "the kernel answers by itself" can be seen. */
@@ -96,6 +97,7 @@ struct session {
 	atomic_ullong requests[REQUEST_KINDS];
 	atomic_ullong notifications;
 
+	struct turn turn; /* to read requests, while the kernel is told of a switch */
 	struct session_thread *threads; /* owned */
 	unsigned thread_count;
 	int done_fd; /* eventfd: readable when the connection has ended */
@@ -128,6 +130,9 @@ void session_backing_close(struct session *session, int32_t backing);
  * 0; -ENOENT: the kernel does not know it, and has nothing to forget; or another negative errno: it may not have been told.
  */
 
+/* Around the notices of one switch, of which there may be many: see fs/turn.h. */
+void session_notices_begin(struct session *session);
+void session_notices_end(struct session *session);
 /* The name leads nowhere known any more: it is looked up again. Directory PARENT's listing too. */
 int session_notify_entry(struct session *session, uint64_t parent, const char *name);
 /* Soon, by a thread of its own: the pages of node ID are not what it holds. The one that a handler may call. */

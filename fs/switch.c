@@ -29,6 +29,9 @@ struct switcher {
 	pthread_mutex_t lock; /* guards the store and all below; held through a whole switch */
 	struct oid served;
 	int64_t served_since_us;
+	/* What the view that is served found in the base was there when it was published. It is since: no name that a view speaks of
+	 * is made, moved or removed through the mount. */
+	bool served_holds;
 	struct view *prepared; /* NULL: none; within one switch only, for what it inherits from the base may change */
 	unsigned looked_at;    /* overlay_changes() before the base was looked at for it */
 	struct view *loaded[LOADED_MAX]; /* not completed, counted; the last ones, the newest first: to switch back reads nothing from git */
@@ -179,6 +182,7 @@ static void publish(struct switcher *switcher)
 {
 	struct overlay *overlay = switcher->session->overlay;
 	cleanup_view struct view *view = NULL, *old = NULL;
+	bool holds;
 	uint64_t paths;
 	int r;
 
@@ -193,8 +197,10 @@ static void publish(struct switcher *switcher)
 	while (!overlay_drain(overlay, DRAIN_TIMEOUT_MS))
 		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
 			switcher->name, DRAIN_TIMEOUT_MS / 1000);
-	r = invalidate_difference(switcher->session, switcher->base_fd, old, view,
-		overlay_changes(overlay) == switcher->looked_at, &paths);
+	holds = overlay_changes(overlay) == switcher->looked_at;
+	r = invalidate_difference(switcher->session, switcher->base_fd,
+		(struct invalidate_side){ old, switcher->served_holds }, (struct invalidate_side){ view, holds }, &paths);
+	switcher->served_holds = holds;
 	if (r < 0)
 		log_message(LOG_ERR,
 			"component '%s': the kernel was not told all of a switch, and may go on showing what was there before: %s",

@@ -20,6 +20,7 @@
  * Threads: as struct store, one at a time; object_open() and object_verify() any number.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "store/base/error.h"
@@ -45,6 +46,19 @@ int object_put(struct store *store, const void *data, size_t size, struct hash12
  */
 int object_materialise(struct store *store, const struct oid *oid, const struct hash128 *expected,
 	struct hash128 *ret, uint64_t *ret_size, struct error *err);
+
+/* One of many blobs, and what is known of its object. */
+struct object_query {
+	struct oid blob;      /* asked for */
+	bool there;	      /* its object is on disk, whole; then these two are set */
+	struct hash128 object;
+	uint64_t size;
+};
+/*
+ * Which of COUNT blobs object_materialise() would have nothing to do for, told by several threads at once. A blob that is in the
+ * batch only is not there.
+ */
+int objects_find(struct store *store, struct object_query *queries, size_t count, struct error *err);
 
 /* From here to object_sync_all() or _abort(), objects need not be there under their names. In a batch already: nothing. */
 int object_batch_begin(struct store *store, struct error *err);

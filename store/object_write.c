@@ -14,6 +14,7 @@
 #include "store/base/cleanup.h"
 #include "store/base/io.h"
 #include "store/base/log.h"
+#include "store/base/parallel.h"
 
 #define OBJECT_MODE 0444
 #define DIRECTORY_MODE 0700
@@ -436,30 +437,97 @@ static uint64_t file_fingerprint(const struct stat *st)
 	return fingerprint ? fingerprint : 1;
 }
 
-/* Is the file whole that BLOB is said to be in? Read once; while it stays untouched a stat(2) tells. */
-static bool object_is_there(struct store *store, const struct oid *blob, const struct hash128 *hash, uint64_t size)
+/*
+ * Is the file of object HASH whole, whose fingerprint was VERIFIED when it was read (0: it was not)? Read once; while it stays
+ * untouched a stat(2) tells. 0 and its fingerprint, or as object_verify().
+ */
+static int object_look(int objects_fd, const struct hash128 *hash, uint64_t size, uint64_t verified, uint64_t *ret,
+	struct error *err)
 {
 	char path[OBJECT_PATH_LENGTH + 1];
-	struct error problem = ERROR_INIT;
-	uint64_t fingerprint;
 	struct stat st;
+
+	object_path(hash, path);
+	if (fstatat(objects_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return error_errno(err, errno, "object '%s'", path);
+	*ret = file_fingerprint(&st);
+	return verified == *ret ? 0 : object_verify(objects_fd, hash, size, err);
+}
+
+/* Is the file whole that BLOB is said to be in? */
+static bool object_is_there(struct store *store, const struct oid *blob, const struct hash128 *hash, uint64_t size)
+{
+	struct error problem = ERROR_INIT;
+	uint64_t fingerprint = 0;
 	int r;
 
 	if (pending_find(store->object_batch, hash))
 		return true;
-	object_path(hash, path);
-	if (fstatat(store->objects_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return false;
-	fingerprint = file_fingerprint(&st);
-	if (blobmap_verified(store->blobs, blob) == fingerprint)
-		return true;
-	r = object_verify(store->objects_fd, hash, size, &problem);
+	r = object_look(store->objects_fd, hash, size, blobmap_verified(store->blobs, blob), &fingerprint, &problem);
 	if (r == 0)
 		blobmap_set_verified(store->blobs, blob, fingerprint);
 	else if (r == -EBADMSG || r == -EIO)
 		log_message(LOG_WARNING, "%s; it is made again from git", problem.message);
 	return r == 0;
 }
+
+/* ---- many at once ---- */
+
+/* So many are worth a thread. */
+#define PIECE_OBJECTS 64u
+
+struct look {
+	struct object_query *query; /* borrowed */
+	uint64_t fingerprint;	    /* verified before; then as it is now */
+};
+
+struct looks {
+	int objects_fd;
+	struct look *looks; /* owned; of the blobs whose object is known */
+	size_t count;
+};
+
+static void looks_release(struct looks *looks)
+{
+	free(looks->looks);
+}
+
+static int look_at_range(void *arg, size_t from, size_t to, struct error *err)
+{
+	const struct looks *looks = arg;
+
+	for (size_t i = from; i < to; i++) {
+		struct look *look = &looks->looks[i];
+		struct object_query *query = look->query;
+
+		query->there = object_look(looks->objects_fd, &query->object, query->size, look->fingerprint,
+				       &look->fingerprint, NULL) == 0;
+	}
+	return 0;
+}
+
+int objects_find(struct store *store, struct object_query *queries, size_t count, struct error *err)
+{
+	CLEANUP(looks_release) struct looks looks = { store->objects_fd, calloc(count ? count : 1, sizeof *looks.looks), 0 };
+	int r;
+
+	if (!looks.looks)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < count; i++) {
+		struct object_query *query = &queries[i];
+
+		query->there = false;
+		if (blobmap_find(store->blobs, &query->blob, &query->object, &query->size))
+			looks.looks[looks.count++] = (struct look){ query, blobmap_verified(store->blobs, &query->blob) };
+	}
+	r = parallel_run(looks.count, PIECE_OBJECTS, look_at_range, &looks, err);
+	for (size_t i = 0; r == 0 && i < looks.count; i++)
+		if (looks.looks[i].query->there)
+			blobmap_set_verified(store->blobs, &looks.looks[i].query->blob, looks.looks[i].fingerprint);
+	return r;
+}
+
+/* ---- one by one ---- */
 
 static int check_expected(const struct oid *oid, const struct hash128 *hash, const struct hash128 *expected,
 	struct error *err)

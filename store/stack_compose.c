@@ -45,19 +45,29 @@ static int check_parent(const struct compose *compose, size_t index, const struc
 		patch->label, below->label);
 }
 
+static int find_patches(struct compose *compose, struct error *err)
+{
+	compose->layers = calloc(compose->stack->count, sizeof *compose->layers);
+	if (!compose->layers)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < compose->stack->count; i++) {
+		char hex[OID_HEX_LENGTH + 1];
+
+		compose->layers[i].patch = patch_find_commit(compose->patches, &compose->stack->patches[i]);
+		if (compose->layers[i].patch)
+			continue;
+		oid_to_hex(&compose->stack->patches[i], hex);
+		return error_set(err, -ENOENT, "commit '%s' is no patch of '%s'", hex, compose->component->name);
+	}
+	return 0;
+}
+
 static int read_layer(struct compose *compose, size_t index, struct error *err)
 {
 	struct stack_layer *layer = &compose->layers[index];
 	cleanup_commit struct commit parent = { 0 };
-	char hex[OID_HEX_LENGTH + 1];
-	int r;
+	int r = repo_commit_read(compose->store->repo, &layer->patch->parent, &parent, err);
 
-	layer->patch = patch_find_commit(compose->patches, &compose->stack->patches[index]);
-	if (!layer->patch) {
-		oid_to_hex(&compose->stack->patches[index], hex);
-		return error_set(err, -ENOENT, "commit '%s' is no patch of '%s'", hex, compose->component->name);
-	}
-	r = repo_commit_read(compose->store->repo, &layer->patch->parent, &parent, err);
 	if (r == 0)
 		r = check_parent(compose, index, &parent, err);
 	if (r < 0)
@@ -72,9 +82,6 @@ static int read_layers(struct compose *compose, struct error *err)
 {
 	int r = 0;
 
-	compose->layers = calloc(compose->stack->count, sizeof *compose->layers);
-	if (!compose->layers)
-		return error_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; r == 0 && i < compose->stack->count; i++)
 		r = read_layer(compose, i, err);
 	return r;
@@ -147,7 +154,10 @@ static int write_commit(struct compose *compose, const struct oid *tree, struct 
 	return repo_commit_write(compose->store->repo, &spec, ret, err);
 }
 
-/* Does each patch stand on the one below it, and the first on the newest base? Then the last is the composition. */
+/*
+ * Does each patch stand on the one below it, and the first on the newest base? Then the last is the composition: it was made of all
+ * below it, and there is nothing that could conflict.
+ */
 static bool is_chain(const struct compose *compose)
 {
 	const struct oid *below = &compose->component->base;
@@ -187,16 +197,18 @@ int stack_compose(struct store *store, const struct component *component, const 
 		*ret = component->base;
 		return 0;
 	}
-	r = read_layers(&compose, err);
-	if (r == 0)
-		r = stack_check_conflicts(store->repo, patches, compose.layers, stack->count, err);
+	r = find_patches(&compose, err);
 	if (r < 0)
 		return r;
 	if (is_chain(&compose)) {
 		*ret = compose.layers[stack->count - 1].patch->commit;
 		return 0;
 	}
-	r = lay_over(&compose, &tree, err);
+	r = read_layers(&compose, err);
+	if (r == 0)
+		r = stack_check_conflicts(store->repo, patches, compose.layers, stack->count, err);
+	if (r == 0)
+		r = lay_over(&compose, &tree, err);
 	if (r == 0)
 		r = write_commit(&compose, &tree, ret, err);
 	if (r == 0)

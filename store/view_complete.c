@@ -17,12 +17,15 @@ struct complete {
 	struct store *store;
 	int basefd;
 	bool *live;	  /* owned; is anything served at or below it? */
+	struct object_query *objects; /* owned; of each file, in the order of entries */
+	size_t object_count;
 	struct strbuf path; /* of the entry at hand */
 };
 
 static void complete_release(struct complete *complete)
 {
 	free(complete->live);
+	free(complete->objects);
 	strbuf_release(&complete->path);
 }
 
@@ -129,14 +132,33 @@ static int complete_leaf(struct complete *complete, uint32_t index, struct error
 
 /* ---- objects ---- */
 
-static int complete_object(const struct complete *complete, struct view_entry *entry, struct error *err)
+/* Which of the files have their objects already. */
+static int find_objects(struct complete *complete, struct error *err)
+{
+	const struct view *view = complete->view;
+
+	complete->objects = calloc(view->count, sizeof *complete->objects);
+	if (!complete->objects)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < view->count; i++)
+		if (view->entries[i].kind == VIEW_FILE)
+			complete->objects[complete->object_count++].blob = view->entries[i].blob;
+	return objects_find(complete->store, complete->objects, complete->object_count, err);
+}
+
+static int complete_object(struct complete *complete, struct view_entry *entry, const struct object_query *found,
+	struct error *err)
 {
 	const char *path = strbuf_text(&complete->path);
 	const struct hash128 claim = entry->object;
-	uint64_t size;
-	int r = object_materialise(complete->store, &entry->blob, entry->present & META_OBJECT ? &claim : NULL,
-		&entry->object, &size, err);
+	bool claimed = entry->present & META_OBJECT;
+	uint64_t size = found->size;
+	int r = 0;
 
+	if (found->there && (!claimed || hash128_equal(&claim, &found->object)))
+		entry->object = found->object;
+	else
+		r = object_materialise(complete->store, &entry->blob, claimed ? &claim : NULL, &entry->object, &size, err);
 	if (r < 0)
 		return error_prefix(err, r, "'%s'", path);
 	if (size != entry->size)
@@ -146,7 +168,8 @@ static int complete_object(const struct complete *complete, struct view_entry *e
 	return 0;
 }
 
-static int complete_entry(struct complete *complete, uint32_t index, struct error *err)
+/* FILES: how many files were completed before. */
+static int complete_entry(struct complete *complete, uint32_t index, size_t *files, struct error *err)
 {
 	struct view_entry *entry = &complete->view->entries[index];
 	int r = 0;
@@ -158,7 +181,7 @@ static int complete_entry(struct complete *complete, uint32_t index, struct erro
 	else if (entry->kind != VIEW_DELETED)
 		r = complete_leaf(complete, index, err);
 	if (r == 0 && entry->kind == VIEW_FILE)
-		r = complete_object(complete, entry, err);
+		r = complete_object(complete, entry, &complete->objects[(*files)++], err);
 	if (r < 0)
 		return r;
 	return view_set_identity(entry, &complete->path) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
@@ -168,6 +191,7 @@ int view_complete(struct view *view, struct store *store, int basefd, struct err
 {
 	CLEANUP(complete_release)
 	struct complete complete = { .view = view, .store = store, .basefd = basefd, .path = STRBUF_INIT };
+	size_t files = 0;
 	int r;
 
 	complete.live = calloc(view->count, sizeof *complete.live);
@@ -181,10 +205,12 @@ int view_complete(struct view *view, struct store *store, int basefd, struct err
 	}
 	r = view_survey(view, basefd, err);
 	if (r == 0)
+		r = find_objects(&complete, err);
+	if (r == 0)
 		r = object_batch_begin(store, err);
 	/* Breadth-first: a parent is known before its children. */
 	for (uint32_t i = 0; r == 0 && i < view->count; i++)
-		r = complete_entry(&complete, i, err);
+		r = complete_entry(&complete, i, &files, err);
 	if (r < 0) {
 		object_batch_abort(store);
 		return r;

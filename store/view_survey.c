@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the base has at each path of a view: looked at once, for all who must know: what an entry inherits, which hard links a view
- * hides, which nodes the kernel knows the directories by. Most of a switch's time is these system calls, hence the threads.
+ * hides, which nodes the kernel knows the directories by. Most of a switch's time is these system calls, hence the threads, and
+ * one call a path: its ancestors are paths of the view, too, and what lies behind one that is no directory does not count. Where
+ * names are changed while we look, overlay_changes() tells.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "store/base/cleanup.h"
 #include "store/base/parallel.h"
-#include "store/base/path_cursor.h"
 #include "store/view_internal.h"
 
 /* So many entries are worth a thread. */
@@ -20,40 +22,44 @@ struct survey {
 	int basefd;
 };
 
-/* No such path, or one that leads through a file or a symlink: then the entry above it has been found to be one. */
-static bool is_absent(int r)
+/* No such path, or one that leads through a file or in circles: then what stands above it has been found to be no directory. */
+static bool is_absent(int error)
 {
-	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP;
+	return error == ENOENT || error == ENOTDIR || error == ELOOP;
 }
 
-static int look(const struct survey *survey, struct path_cursor *base, uint32_t index, struct strbuf *path, struct error *err)
+/* May look through a symlink: drop_unreachable() sees to that. */
+static int look(const struct survey *survey, uint32_t index, struct strbuf *path, struct error *err)
 {
 	struct stat st;
-	int r;
 
 	strbuf_reset(path);
 	view_path(survey->view, index, path);
 	if (strbuf_failed(path))
 		return error_set(err, -ENOMEM, "out of memory");
-	r = path_cursor_stat(base, strbuf_text(path), &st);
-	if (is_absent(r))
-		return 0;
-	if (r < 0)
-		return error_errno(err, -r, "look at '%s' in the base", strbuf_text(path));
-	survey->found[index] = (struct view_found){ st.st_dev, st.st_ino, st.st_mode & S_IFMT, st.st_nlink };
+	if (fstatat(survey->basefd, strbuf_text(path), &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH) == 0)
+		survey->found[index] = (struct view_found){ st.st_dev, st.st_ino, st.st_mode & S_IFMT, st.st_nlink };
+	else if (!is_absent(errno))
+		return error_errno(err, errno, "look at '%s' in the base", strbuf_text(path));
 	return 0;
 }
 
 static int look_at_range(void *arg, size_t from, size_t to, struct error *err)
 {
-	const struct survey *survey = arg;
-	CLEANUP(path_cursor_release) struct path_cursor base = PATH_CURSOR_INIT(survey->basefd);
 	cleanup_strbuf struct strbuf path = STRBUF_INIT;
 	int r = 0;
 
 	for (size_t i = from; i < to && r == 0; i++)
-		r = look(survey, &base, (uint32_t)i, &path, err);
+		r = look(arg, (uint32_t)i, &path, err);
 	return r;
+}
+
+/* Only what directories lead to is in the base. In breadth-first order a parent comes before its children. */
+static void drop_unreachable(const struct survey *survey)
+{
+	for (size_t i = 1; i < survey->view->count; i++)
+		if (!S_ISDIR(survey->found[survey->view->entries[i].parent].type))
+			survey->found[i] = (struct view_found){ .type = 0 };
 }
 
 int view_survey(struct view *view, int basefd, struct error *err)
@@ -68,6 +74,7 @@ int view_survey(struct view *view, int basefd, struct error *err)
 		free(survey.found);
 		return r;
 	}
+	drop_unreachable(&survey);
 	free(view->found);
 	view->found = survey.found;
 	return 0;

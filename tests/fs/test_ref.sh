@@ -56,6 +56,39 @@ case_update_ref() {
 	must g fsck --strict
 }
 
+# Listings that the kernel keeps are as new as what is looked up: names, types and inode numbers, however the names were known before.
+case_listings() {
+	fs_setup
+	make_component
+	rm "$NEW/other"
+	mkdir "$NEW/other"
+	echo in >"$NEW/other/in"
+	# Of this directory no name that the kernel knows is served differently.
+	mkdir "$BASE/lone" "$NEW/lone"
+	echo stays | tee "$BASE/lone/stays" >"$NEW/lone/stays"
+	echo added >"$NEW/lone/added"
+	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
+	fs_mount thing "$BASE"
+	local action directory
+	for action in apply revert apply rollback; do
+		for directory in . dir lone; do # twice: the second is the kernel's own
+			t ls -aif "$BASE/$directory" >/dev/null
+			t ls -aif "$BASE/$directory" >/dev/null
+		done
+		must v "$action" thing >/dev/null
+		for directory in . dir lone; do
+			(cd "$BASE/$directory" && t find . -mindepth 1 -maxdepth 1 -printf '%f %y\n' | sort) >"$SCRATCH/listed"
+			(cd "$BASE/$directory" && t ls -i1 | awk '{ print $2, $1 }' | sort) >"$SCRATCH/numbers"
+			(cd "$BASE/$directory" && for name in *; do t stat -c '%n %i' "$name"; done | sort) >"$SCRATCH/looked-up"
+			assert_same_text "$SCRATCH/looked-up" "$SCRATCH/numbers" "inode numbers in $directory after $action"
+			if [ "$action" = apply ]; then
+				(cd "$NEW/$directory" && find . -mindepth 1 -maxdepth 1 -printf '%f %y\n' | sort) >"$SCRATCH/wanted"
+				assert_same_text "$SCRATCH/wanted" "$SCRATCH/listed" "$directory after $action"
+			fi
+		done
+	done
+}
+
 # The same where refs are packed, and where the active ref goes away and comes back.
 case_packed_refs() {
 	fs_setup

@@ -3,8 +3,9 @@
 
 #include "fs/invalidate.h"
 
-/* What the kernel was told, a line a notice; the FAIL-th of them (from 1) fails. */
+/* What the kernel was told, a line a notice; the FAIL-th of them (from 1) fails. It knows no names but KNOWN (NULL: none). */
 struct told {
+	const char *known;
 	struct node_table *nodes; /* of the overlay */
 	struct strbuf text;
 	size_t count, fail;
@@ -20,11 +21,13 @@ static int result(struct told *told)
 static int told_entry(void *arg, uint64_t parent, const char *name)
 {
 	struct told *told = arg;
+	int r;
 
 	strbuf_addstr(&told->text, "name '");
 	cr_assert_eq(node_path(told->nodes, parent, &told->text), 0);
 	strbuf_addf(&told->text, "' '%s'", name);
-	return result(told);
+	r = result(told);
+	return r < 0 || (told->known && strcmp(told->known, name) == 0) ? r : -ENOENT;
 }
 
 static int told_inode(void *arg, uint64_t id)
@@ -54,7 +57,8 @@ static int tell_of(struct overlay_scene *made, int base_fd, const struct view *f
 	told->nodes = overlay_nodes(made->overlay);
 	told->count = 0;
 	strbuf_reset(&told->text);
-	r = invalidate_tell(made->overlay, base_fd, from, to, holds, &notices, &paths);
+	r = invalidate_tell(made->overlay, base_fd, (struct invalidate_side){ from, holds },
+		(struct invalidate_side){ to, holds }, &notices, &paths);
 	cr_assert_eq(view_diff_count(from, to, &wanted), 0);
 	cr_assert_eq(paths, wanted);
 	return r;
@@ -113,6 +117,22 @@ Test(invalidate, names_and_listings)
 	patch(&made, "p", "echo 2 >a/x; rm a/y; echo 2 >b/z; echo 2 >unknown/x; echo new >new");
 	expect_told(&made, NULL, made.view, "name 'a' 'x'\nname 'a' 'y'\nnode 'a'\nname 'b' 'z'\nnode 'b'\nname '' 'new'\nnode ''\n");
 	expect_told(&made, made.view, NULL, "name 'a' 'x'\nname 'a' 'y'\nnode 'a'\nname 'b' 'z'\nnode 'b'\nname '' 'new'\nnode ''\n");
+}
+
+/* With a name that the kernel knew it has forgotten the listing, too. */
+Test(invalidate, listings_go_with_their_names)
+{
+	overlay_scene_auto made = overlay_scene_make("mkdir a b; echo 1 >a/x; echo 1 >a/y; echo 1 >b/z");
+	struct told told = { .text = STRBUF_INIT };
+
+	find_id(made.overlay, "a");
+	find_id(made.overlay, "b");
+	patch(&made, "p", "echo 2 >a/x; rm a/y; echo 2 >b/z");
+	for (told.known = "x"; told.known; told.known = *told.known == 'x' ? "y" : NULL) {
+		cr_assert_eq(tell_of(&made, made.scene.basefd, NULL, made.view, true, &told), 0);
+		expect_lines(&told, "name 'a' 'x'\nname 'a' 'y'\nname 'b' 'z'\nnode 'b'\n", told.known);
+	}
+	strbuf_release(&told.text);
 }
 
 /* The base has a file where the view has a directory, and the kernel knows the file by another name. */
