@@ -254,7 +254,7 @@ static int list_directory(struct session *session, struct listing *listing, off_
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}
-	return readdir_list(session->listings, listing->guard, listing->id, (uint64_t)off,
+	return readdir_list(session->listings, listing->guard, listing->id, (uint64_t)off, listing->plus,
 		listing->plus ? emit_plus : emit_plain, listing);
 }
 

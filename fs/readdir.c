@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/overlay_internal.h"
+#include "fs/stat_ahead.h"
 #include "store/base/cleanup.h"
 #include "store/base/hash.h"
 #include "store/base/path.h"
@@ -41,6 +42,7 @@ struct snapshot {
 };
 
 struct readdir_cache {
+	struct stat_ahead *ahead;
 	pthread_mutex_t lock;
 	struct snapshot *slots[SNAPSHOTS_MAX]; /* most recently used first */
 };
@@ -63,8 +65,14 @@ struct readdir_cache *readdir_cache_new(void)
 {
 	struct readdir_cache *cache = calloc(1, sizeof *cache);
 
-	if (cache)
-		pthread_mutex_init(&cache->lock, NULL);
+	if (!cache)
+		return NULL;
+	cache->ahead = stat_ahead_new();
+	pthread_mutex_init(&cache->lock, NULL);
+	if (!cache->ahead) {
+		readdir_cache_free(cache);
+		return NULL;
+	}
 	return cache;
 }
 
@@ -72,6 +80,7 @@ void readdir_cache_free(struct readdir_cache *cache)
 {
 	if (!cache)
 		return;
+	stat_ahead_free(cache->ahead);
 	for (size_t i = 0; i < SNAPSHOTS_MAX; i++)
 		snapshot_unref(cache->slots[i]);
 	pthread_mutex_destroy(&cache->lock);
@@ -284,7 +293,33 @@ static bool emit_items(const struct snapshot *snapshot, uint64_t offset, readdir
 	return true;
 }
 
-int readdir_list(struct readdir_cache *cache, struct overlay_guard *guard, uint64_t id, uint64_t offset,
+/* ---- attributes ahead ---- */
+
+static const char *snapshot_name(void *snapshot, size_t index)
+{
+	const struct snapshot *of = snapshot;
+
+	return of->names.buf + of->items[index].name;
+}
+
+static void snapshot_release(void *snapshot)
+{
+	snapshot_unref(snapshot);
+}
+
+/* The answer begins with the first half: another thread with the second. */
+static void look_ahead(struct readdir_cache *cache, struct overlay_guard *guard, struct snapshot *snapshot)
+{
+	struct stat_names names = { snapshot, snapshot_release, snapshot_name, snapshot->count / 2, snapshot->count };
+	struct fdref directory = FDREF_INIT;
+
+	if (names.to - names.from < STAT_AHEAD_MIN || overlay_base_directory(guard->overlay, snapshot->id, &directory) < 0)
+		return;
+	atomic_fetch_add(&snapshot->users, 1);
+	stat_ahead_give(cache->ahead, &directory, &names);
+}
+
+int readdir_list(struct readdir_cache *cache, struct overlay_guard *guard, uint64_t id, uint64_t offset, bool plus,
 	readdir_emit_fn emit, void *arg)
 {
 	__attribute__((cleanup(snapshot_unrefp))) struct snapshot *snapshot = NULL;
@@ -315,6 +350,8 @@ int readdir_list(struct readdir_cache *cache, struct overlay_guard *guard, uint6
 	} else {
 		readdir_cache_drop(cache, id);
 	}
+	if (offset == 0 && plus)
+		look_ahead(cache, guard, snapshot);
 	if (!emit_items(snapshot, offset, emit, arg))
 		cache_keep(cache, snapshot);
 	return 0;

@@ -27,7 +27,8 @@ void readdir_cache_drop(struct readdir_cache *cache, uint64_t id);
  * INODE as stat would show it; 0: unknown. false: no more room, this entry was not taken.
  */
 typedef bool (*readdir_emit_fn)(void *arg, const char *name, uint64_t offset, ino_t inode, mode_t type);
-int readdir_list(struct readdir_cache *cache, struct overlay_guard *guard, uint64_t id, uint64_t offset,
+/* PLUS: EMIT will ask for the attributes of each name (fs/stat_ahead.h). */
+int readdir_list(struct readdir_cache *cache, struct overlay_guard *guard, uint64_t id, uint64_t offset, bool plus,
 	readdir_emit_fn emit, void *arg);
 
 #endif

@@ -186,7 +186,7 @@ static inline void tree_of_overlay(struct overlay *overlay, uint64_t id, const c
 	}
 	strbuf_addch(sb, '\n');
 	if (S_ISDIR(st.st_mode))
-		cr_assert_eq(GUARDED(overlay, readdir_list(cache, &guard, id, 0, name_list_add, &list)), 0);
+		cr_assert_eq(GUARDED(overlay, readdir_list(cache, &guard, id, 0, false, name_list_add, &list)), 0);
 	readdir_cache_free(cache);
 	qsort(list.names, list.count, sizeof *list.names, compare_names);
 	for (size_t i = 0; i < list.count; i++) {

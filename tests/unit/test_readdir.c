@@ -54,7 +54,7 @@ static bool read_piece(struct overlay *overlay, struct readdir_cache *cache, uin
 	int r;
 
 	reading->room = count;
-	r = GUARDED(overlay, readdir_list(cache, &guard, id, reading->offset, take, reading));
+	r = GUARDED(overlay, readdir_list(cache, &guard, id, reading->offset, true, take, reading));
 	cr_assert_eq(r, 0, "readdir: %d", r);
 	return reading->count > before;
 }
@@ -235,8 +235,8 @@ Test(readdir, a_directory_that_is_gone_is_empty)
 
 		cr_assert_eq(reading.count, 3);
 	}
-	cr_assert_eq(GUARDED(made.overlay, readdir_list(cache, &guard, file, 0, take, &none)), -ENOTDIR);
-	cr_assert_eq(GUARDED(made.overlay, readdir_list(cache, &guard, 12345, 0, take, &none)), -ESTALE);
+	cr_assert_eq(GUARDED(made.overlay, readdir_list(cache, &guard, file, 0, false, take, &none)), -ENOTDIR);
+	cr_assert_eq(GUARDED(made.overlay, readdir_list(cache, &guard, 12345, 0, true, take, &none)), -ESTALE);
 	readdir_cache_free(cache);
 }
 
