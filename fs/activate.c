@@ -2,6 +2,8 @@
 #include "fs/activate.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <time.h>
 
 #include "fs/mount_query.h"
@@ -91,14 +93,52 @@ static int undo(struct store *store, const struct component *component,
 	const struct activation_server *server, const struct oid *served, int code, struct error *err)
 {
 	struct error problem = ERROR_INIT;
-	uint64_t ignored;
+	uint64_t ns, paths;
 	int r = move_ref(store, component, &component->active, served, &problem);
 
 	if (r < 0)
 		return error_prefix(err, code, "the switch failed and could not be undone (%s)", problem.message);
-	if (server && server->prepare(server->arg, served, &ignored, NULL) == 0)
-		server->publish(server->arg, served, &ignored, NULL);
+	if (server && server->prepare(server->arg, served, NULL) == 0)
+		server->publish(server->arg, &ns, &paths);
 	return code;
+}
+
+struct publishing {
+	const struct activation_server *server;
+	struct activation_result *result;
+};
+
+static void *run_publish(void *arg)
+{
+	const struct publishing *publishing = arg;
+
+	publishing->server->publish(publishing->server->arg, &publishing->result->daemon_ns, &publishing->result->paths);
+	return NULL;
+}
+
+/* Serve it and write it down. The journal waits for the disk, what is served for the kernel: neither for the other. */
+static int publish_and_journal(struct store *store, const struct component *component, const struct activation *activation,
+	const struct activation_server *server, struct activation_result *result, struct error *err)
+{
+	struct publishing publishing = { server, result };
+	sigset_t all, old;
+	pthread_t thread;
+	bool started;
+	int r;
+
+	if (!server)
+		return write_journal(store, component, activation, result, err);
+	/* Signals are for the main thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	started = pthread_create(&thread, NULL, run_publish, &publishing) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!started)
+		run_publish(&publishing);
+	r = write_journal(store, component, activation, result, err);
+	if (started)
+		pthread_join(thread, NULL);
+	return r;
 }
 
 /* From here on the ref moves; what fails is undone. */
@@ -111,10 +151,7 @@ static int publish(struct store *store, struct component *component, const struc
 	if (r < 0)
 		return r;
 	component->active = result->to;
-	if (server)
-		r = server->publish(server->arg, &result->to, &result->daemon_ns, err);
-	if (r == 0)
-		r = write_journal(store, component, activation, result, err);
+	r = publish_and_journal(store, component, activation, server, result, err);
 	if (r < 0) {
 		r = undo(store, component, server, &before, r, err);
 		component->active = before;
@@ -136,7 +173,7 @@ int activate_commit(struct store *store, struct component *component, const stru
 	result.changed = !oid_equal(&result.from, commit);
 	result.live = result.changed && server;
 	if (result.changed) {
-		r = server ? server->prepare(server->arg, commit, &result.paths, err) :
+		r = server ? server->prepare(server->arg, commit, err) :
 			     prepare_here(store, component, &result.from, commit, &result.paths, err);
 		if (r == 0)
 			r = publish(store, component, activation, server, &result, err);

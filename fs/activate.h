@@ -6,7 +6,7 @@
  * The switch (design, section 5):
  *
  *     prepare (view_load + view_complete: objects durable)  →  move the ref (fsynced)
- *     →  publish (swap the pointer, tell the kernel)  →  journal  →  return
+ *     →  publish (swap the pointer, tell the kernel), and the journal meanwhile  →  return
  *
  * What can fail comes before the ref moves; on failure nothing has changed. In the daemon of a mounted
  * component both steps are the switcher's; where nothing is mounted, the view is made, and dropped.
@@ -32,10 +32,10 @@ struct activation_server {
 	void *arg;
 	/* What is served now. */
 	void (*served)(void *arg, struct oid *ret);
-	/* Everything about the switch to COMMIT that can fail. *RET_PATHS will be served differently. */
-	int (*prepare)(void *arg, const struct oid *commit, uint64_t *ret_paths, struct error *err);
-	/* Serve what was prepared; *RET_NS it took. */
-	int (*publish)(void *arg, const struct oid *commit, uint64_t *ret_ns, struct error *err);
+	/* Everything about the switch to COMMIT that can fail. */
+	int (*prepare)(void *arg, const struct oid *commit, struct error *err);
+	/* Serve what was prepared; *RET_NS it took, *RET_PATHS are served differently. Called from a thread of its own; does not use the store. */
+	void (*publish)(void *arg, uint64_t *ret_ns, uint64_t *ret_paths);
 };
 
 struct activation_result {

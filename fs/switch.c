@@ -178,12 +178,11 @@ static void look_again(struct switcher *switcher)
 		log_message(LOG_WARNING, "component '%s': %s", switcher->name, err.message);
 }
 
-static void publish(struct switcher *switcher)
+static void publish(struct switcher *switcher, uint64_t *ret_paths)
 {
 	struct overlay *overlay = switcher->session->overlay;
 	cleanup_view struct view *view = NULL, *old = NULL;
 	bool holds;
-	uint64_t paths;
 	int r;
 
 	look_again(switcher);
@@ -199,7 +198,7 @@ static void publish(struct switcher *switcher)
 			switcher->name, DRAIN_TIMEOUT_MS / 1000);
 	holds = overlay_changes(overlay) == switcher->looked_at;
 	r = invalidate_difference(switcher->session, switcher->base_fd,
-		(struct invalidate_side){ old, switcher->served_holds }, (struct invalidate_side){ view, holds }, &paths);
+		(struct invalidate_side){ old, switcher->served_holds }, (struct invalidate_side){ view, holds }, ret_paths);
 	switcher->served_holds = holds;
 	if (r < 0)
 		log_message(LOG_ERR,
@@ -214,27 +213,17 @@ static void serve_tell(void *arg, struct oid *ret)
 	*ret = ((struct switcher *)arg)->served;
 }
 
-static int serve_prepare(void *arg, const struct oid *commit, uint64_t *ret_paths, struct error *err)
+static int serve_prepare(void *arg, const struct oid *commit, struct error *err)
 {
-	struct switcher *switcher = arg;
-	cleanup_view struct view *served = NULL;
-	int r = prepare(switcher, commit, err);
-
-	if (r < 0)
-		return r;
-	served = overlay_view(switcher->session->overlay);
-	r = view_diff_count(served, switcher->prepared, ret_paths);
-	return r < 0 ? error_errno(err, -r, "component '%s'", switcher->name) : 0;
+	return prepare(arg, commit, err);
 }
 
-static int serve_publish(void *arg, const struct oid *commit, uint64_t *ret_ns, struct error *err)
+static void serve_publish(void *arg, uint64_t *ret_ns, uint64_t *ret_paths)
 {
-	struct switcher *switcher = arg;
 	uint64_t start = now_ns();
 
-	publish(switcher);
+	publish(arg, ret_paths);
 	*ret_ns = now_ns() - start;
-	return 0;
 }
 
 static int perform(struct switcher *switcher, const struct transition_request *request,
@@ -283,6 +272,7 @@ enum follow_outcome switcher_follow(struct switcher *switcher, struct follow_rep
 {
 	SCOPED_LOCK(&switcher->lock);
 	struct error err = ERROR_INIT;
+	uint64_t paths;
 	bool again;
 
 	if (repo_ref_read(switcher->store->repo, switcher->ref, &ret->to, &err) < 0)
@@ -296,7 +286,7 @@ enum follow_outcome switcher_follow(struct switcher *switcher, struct follow_rep
 	ret->from = switcher->served;
 	ret->since_us = switcher->served_since_us;
 	if (prepare(switcher, &ret->to, &err) == 0) {
-		publish(switcher);
+		publish(switcher, &paths);
 		return FOLLOW_SWITCHED;
 	}
 	snprintf(ret->reason, sizeof ret->reason, "%s", err.message);
