@@ -58,6 +58,15 @@ veneer_switch() {
 
 veneer_round() {
 	local base=$SIZE_SWITCH_BASE paths=$1 name=switch-$SIZE_SWITCH_BASE
+	if wanted "apply-$paths-first"; then
+		# A daemon that has seen nothing of the patch: it reads it from git, and each of its objects.
+		veneer -q umount "$name"
+		veneer -q mount "$name"
+		walk "$SCRATCH/m/switch/$base" || return 0
+		veneer_switch "$base" "$paths" 2 "apply-$paths-first" apply "$name" "n$paths"
+		veneer -q revert "$name"
+		walk "$SCRATCH/m/switch/$base"
+	fi
 	veneer_switch "$base" "$paths" 2 "apply-$paths" apply "$name" "n$paths"
 	veneer_switch "$base" "$paths" 1 "revert-$paths" revert "$name"
 	wanted "rollback-$paths" || return 0

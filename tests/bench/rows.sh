@@ -39,6 +39,8 @@ rows_table() {
 		rows_of_switch apply "$paths" "$base" 'new'
 		rows_of_switch revert "$paths" "$base" 'old'
 	done
+	row_line "apply-$SIZE_GROWTH_PATHS-first" switch ns git \
+		"first apply of $(row_number "$SIZE_GROWTH_PATHS") paths in $base after the mount: command to return"
 	row_line "rollback-$SIZE_GROWTH_PATHS" switch ns git \
 		"rollback of $(row_number "$SIZE_GROWTH_PATHS") paths in $base: command to return"
 	for base in $SIZES_GROWTH; do
