@@ -393,19 +393,30 @@ struct file_handle *fdcache_pinned_handle(struct fdcache *cache, uint64_t id)
 	return copy ? memcpy(copy, pin->handle, pin->size) : NULL;
 }
 
+static void entry_drop(struct fdcache *cache, uint64_t id, enum fd_kind kind)
+{
+	uint32_t i = entry_find(cache, id, kind);
+
+	if (i == NONE)
+		return;
+	entry_unchain(cache, i);
+	if (!cache->entries[i].users)
+		entry_free(cache, i);
+}
+
+void fdcache_drop(struct fdcache *cache, uint64_t id, enum fd_kind kind)
+{
+	SCOPED_LOCK(&cache->lock);
+
+	entry_drop(cache, id, kind);
+}
+
 void fdcache_forget(struct fdcache *cache, uint64_t id)
 {
 	SCOPED_LOCK(&cache->lock);
 
-	for (enum fd_kind kind = FD_PATH; kind <= FD_WRITE; kind++) {
-		uint32_t i = entry_find(cache, id, kind);
-
-		if (i == NONE)
-			continue;
-		entry_unchain(cache, i);
-		if (!cache->entries[i].users)
-			entry_free(cache, i);
-	}
+	for (enum fd_kind kind = FD_PATH; kind <= FD_WRITE; kind++)
+		entry_drop(cache, id, kind);
 	pins_drop(cache, id);
 }
 

@@ -58,6 +58,8 @@ int fdcache_pin_handle(struct fdcache *cache, uint64_t id, const struct file_han
 struct file_handle *fdcache_pinned_handle(struct fdcache *cache, uint64_t id);
 /* All that is kept of ID, fds and handle: it has a name again. */
 void fdcache_unpin_all(struct fdcache *cache, uint64_t id);
+/* The next who asks for a descriptor of KIND of node ID gets a new one; who has one keeps it. */
+void fdcache_drop(struct fdcache *cache, uint64_t id, enum fd_kind kind);
 /* Everything of ID goes (once it is not in use). */
 void fdcache_forget(struct fdcache *cache, uint64_t id);
 /* Descriptors held now, pinned ones included. */

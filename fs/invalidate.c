@@ -17,6 +17,7 @@ struct directory {
 	bool forgotten[DIRECTORY_NODES_MAX]; /* its listing: with a name of it */
 	size_t count;
 	bool in_base; /* one of them is the base's */
+	bool relinked; /* it has other subdirectories: another link count */
 };
 
 /* A directory of the base that the one view shows and the other does not. */
@@ -35,7 +36,7 @@ struct invalidation {
 	const struct notices *notices;
 	struct path_cursor base;
 	const struct view *old, *new;
-	bool old_holds, new_holds; /* what they found in the base is there still */
+	const struct view_found *old_found, *new_found; /* what the base has at their entries; NULL: not known */
 	bool view_directories;	   /* a directory may be known that is there for a view alone */
 	uint64_t paths;
 	int failed; /* the first error; 0 */
@@ -129,13 +130,13 @@ static int find_by_walk(struct node_table *nodes, const char *path, struct direc
 	return r;
 }
 
-/* As a view found it when it was completed; NULL: none has looked there. */
+/* As it was found shortly before; NULL: nobody has looked there. */
 static const struct view_found *found_before(const struct invalidation *state, struct place place)
 {
-	if (state->new_holds && place.new_index != VIEW_NONE)
-		return view_found_at(state->new, place.new_index);
-	if (state->old_holds && place.old_index != VIEW_NONE)
-		return view_found_at(state->old, place.old_index);
+	if (state->new_found && place.new_index != VIEW_NONE)
+		return &state->new_found[place.new_index];
+	if (state->old_found && place.old_index != VIEW_NONE)
+		return &state->old_found[place.old_index];
 	return NULL;
 }
 
@@ -190,9 +191,12 @@ static int find_directory(struct invalidation *state, const char *path, struct p
 
 static void tell_directory(struct invalidation *state, const struct directory *directory)
 {
-	for (size_t i = 0; i < directory->count; i++)
+	for (size_t i = 0; i < directory->count; i++) {
 		if (!directory->forgotten[i])
 			note(state, state->notices->inode(state->notices->arg, directory->ids[i]));
+		else if (directory->relinked)
+			note(state, state->notices->attributes(state->notices->arg, directory->ids[i]));
+	}
 }
 
 static void tell_name(struct invalidation *state, struct directory *directory, const char *name)
@@ -311,6 +315,18 @@ static void tell_turned(struct invalidation *state)
 	note(state, r);
 }
 
+/*
+ * Is there a directory at PLACE before or after? An answer to GETATTR that was made with the old view may still be on its way, and
+ * only INVAL_INODE keeps it from being believed (attr_version in fs/fuse/inode.c): the link count would stay.
+ */
+static bool may_be_directory(const struct invalidation *state, struct place place)
+{
+	const struct view_found *found = found_before(state, place);
+
+	return is_directory(state->old, place.old_index) || is_directory(state->new, place.new_index) || !found ||
+		S_ISDIR(found->type);
+}
+
 static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_index)
 {
 	struct invalidation *state = arg;
@@ -330,8 +346,10 @@ static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_in
 	if (state->directories_turn && hides(state->old, old_index) != hides(state->new, new_index))
 		note(state, remember_turned(state, path, place, hides(state->new, new_index)));
 	note(state, enter_directory(state, path, slash ? (size_t)(slash - path) : 0, place));
-	if (state->entered)
+	if (state->entered) {
 		tell_name(state, &state->directory, slash ? slash + 1 : path);
+		state->directory.relinked |= may_be_directory(state, place);
+	}
 	return 0;
 }
 
@@ -348,7 +366,7 @@ int invalidate_tell(struct overlay *overlay, int base_fd, struct invalidate_side
 	CLEANUP(invalidation_release)
 	struct invalidation state = { .nodes = overlay_nodes(overlay), .notices = notices, .base = PATH_CURSOR_INIT(base_fd),
 		.old = old.view, .new = new.view,
-		.old_holds = old.found_holds, .new_holds = new.found_holds,
+		.old_found = old.found, .new_found = new.found,
 		.view_directories = node_knows_view_directories(overlay_nodes(overlay)),
 		.directories_turn = overlay_turns_directories(overlay) };
 	int r = view_diff(old.view, new.view, tell, &state);

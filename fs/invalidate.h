@@ -35,7 +35,7 @@ struct notices {
 /* A view that is served or was until now. */
 struct invalidate_side {
 	const struct view *view; /* NULL: the bare base */
-	bool found_holds; /* what it found in the base when it was completed is there still, and need not be asked again */
+	const struct view_found *found; /* what the base has at its entries (view_look()), which need not be asked again; NULL: not known */
 };
 
 /* From OLD to NEW, which OVERLAY published last. *RET_PATHS, set also on failure: how many paths they serve differently. */

@@ -121,9 +121,11 @@ int overlay_create(struct overlay_guard *guard, const struct overlay_cred *cred,
 			return r;
 		fd = openat(target.directory.fd, name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC,
 			mode & 07777);
-		if (fd < 0)
-			return -errno;
+		r = -errno;
+		/* A file may have been made and could not be opened. */
 		names_changed(guard->overlay);
+		if (fd < 0)
+			return r;
 	}
 	return made_lookup(guard, parent, name, fd, ret);
 }
@@ -537,5 +539,9 @@ int overlay_set_flags(struct overlay_guard *guard, uint64_t id, unsigned command
 		if (fd < 0)
 			return -errno;
 	}
-	return ioctl(change.by_path ? fd : change.ref.fd, command, value) < 0 ? -errno : 0;
+	if (ioctl(change.by_path ? fd : change.ref.fd, command, value) < 0)
+		return -errno;
+	/* Append-only and immutable count when a file is opened: who writes from now on opens it anew. */
+	fdcache_drop(guard->overlay->fds, id, FD_WRITE);
+	return 0;
 }

@@ -29,11 +29,9 @@ struct switcher {
 	pthread_mutex_t lock; /* guards the store and all below; held through a whole switch */
 	struct oid served;
 	int64_t served_since_us;
-	/* What the view that is served found in the base was there when it was published. It is since: no name that a view speaks of
-	 * is made, moved or removed through the mount. */
-	bool served_holds;
 	struct view *prepared; /* NULL: none; within one switch only, for what it inherits from the base may change */
-	unsigned looked_at;    /* overlay_changes() before the base was looked at for it */
+	struct view_found *served_found; /* owned; what the base had then at the entries of the view that is served; NULL: not known */
+	unsigned looked_at;    /* overlay_changes() before the base was looked at for both */
 	struct view *loaded[LOADED_MAX]; /* not completed, counted; the last ones, the newest first: to switch back reads nothing from git */
 	struct oid refused;    /* zero: none */
 	char health[HEALTH_BYTES];
@@ -84,6 +82,7 @@ void switcher_free(struct switcher *switcher)
 	if (!switcher)
 		return;
 	view_unref(switcher->prepared);
+	free(switcher->served_found);
 	for (size_t i = 0; i < LOADED_MAX; i++)
 		view_unref(switcher->loaded[i]);
 	pthread_mutex_destroy(&switcher->lock);
@@ -107,6 +106,8 @@ static void drop_prepared(struct switcher *switcher)
 {
 	view_unref(switcher->prepared);
 	switcher->prepared = NULL;
+	free(switcher->served_found);
+	switcher->served_found = NULL;
 }
 
 /* Among the ones that are kept, the INDEX-th becomes the first. */
@@ -120,8 +121,6 @@ static void move_to_front(struct switcher *switcher, size_t index)
 
 static void keep_loaded(struct switcher *switcher, struct view *view)
 {
-	if (view_bytes(view) > LOADED_BYTES_MAX)
-		return;
 	view_unref(switcher->loaded[LOADED_MAX - 1]);
 	switcher->loaded[LOADED_MAX - 1] = view_ref(view);
 	move_to_front(switcher, LOADED_MAX - 1);
@@ -142,8 +141,23 @@ static int load(struct switcher *switcher, const struct oid *commit, struct view
 	r = view_load_of(switcher->store, switcher->name, commit, &view, err);
 	if (r < 0)
 		return r;
+	if (view_bytes(view) > LOADED_BYTES_MAX) {
+		*ret = TAKE_PTR(view);
+		return 0;
+	}
 	keep_loaded(switcher, view);
 	return view_copy(view, ret) < 0 ? error_errno(err, ENOMEM, "load") : 0;
+}
+
+/* Where that fails the base is asked path by path, when the kernel is told. */
+static void look_at_served(struct switcher *switcher)
+{
+	cleanup_view struct view *served = overlay_view(switcher->session->overlay);
+
+	free(switcher->served_found);
+	switcher->served_found = NULL;
+	if (served && view_look(served, switcher->base_fd, &switcher->served_found, NULL) < 0)
+		switcher->served_found = NULL;
 }
 
 static int prepare(struct switcher *switcher, const struct oid *commit, struct error *err)
@@ -161,6 +175,7 @@ static int prepare(struct switcher *switcher, const struct oid *commit, struct e
 	}
 	drop_prepared(switcher);
 	switcher->prepared = TAKE_PTR(view);
+	look_at_served(switcher);
 	return 0;
 }
 
@@ -172,9 +187,9 @@ static void look_again(struct switcher *switcher)
 
 	if (changes == switcher->looked_at)
 		return;
-	if (view_look_again(switcher->prepared, switcher->base_fd, &err) == 0)
-		switcher->looked_at = changes;
-	else
+	switcher->looked_at = changes;
+	look_at_served(switcher);
+	if (view_look_again(switcher->prepared, switcher->base_fd, &err) < 0)
 		log_message(LOG_WARNING, "component '%s': %s", switcher->name, err.message);
 }
 
@@ -198,8 +213,8 @@ static void publish(struct switcher *switcher, uint64_t *ret_paths)
 			switcher->name, DRAIN_TIMEOUT_MS / 1000);
 	holds = overlay_changes(overlay) == switcher->looked_at;
 	r = invalidate_difference(switcher->session, switcher->base_fd,
-		(struct invalidate_side){ old, switcher->served_holds }, (struct invalidate_side){ view, holds }, ret_paths);
-	switcher->served_holds = holds;
+		(struct invalidate_side){ old, holds ? switcher->served_found : NULL },
+		(struct invalidate_side){ view, holds ? view_found_at(view, 0) : NULL }, ret_paths);
 	if (r < 0)
 		log_message(LOG_ERR,
 			"component '%s': the kernel was not told all of a switch, and may go on showing what was there before: %s",

@@ -109,8 +109,13 @@ struct view_found {
 };
 /* NULL: the view is not completed. */
 const struct view_found *view_found_at(const struct view *view, uint32_t index);
-/* Look at the base beneath BASEFD once more. The view is completed and nobody else uses it yet. */
+/*
+ * Look at the base beneath BASEFD once more. The view is completed and nobody else uses it yet. After a failure it is as if it had
+ * never been looked at: view_found_at() is NULL.
+ */
 int view_look_again(struct view *view, int basefd, struct error *err);
+/* What the base has now at the path of each entry of a view that is in use: an array in the order of entries, which the caller frees. */
+int view_look(const struct view *view, int basefd, struct view_found **ret, struct error *err);
 
 const struct oid *view_commit(const struct view *view);
 const struct oid *view_base(const struct view *view); /* the base commit */

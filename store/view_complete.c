@@ -203,7 +203,7 @@ int view_complete(struct view *view, struct store *store, int basefd, struct err
 		complete.live[i] |= kind != VIEW_DELETED && kind != VIEW_THROUGH;
 		complete.live[view->entries[i].parent] |= complete.live[i];
 	}
-	r = view_survey(view, basefd, err);
+	r = view_look_again(view, basefd, err);
 	if (r == 0)
 		r = find_objects(&complete, err);
 	if (r == 0)

@@ -37,9 +37,6 @@ static inline bool view_kind_is_directory(enum view_kind kind)
 	return kind == VIEW_THROUGH || kind == VIEW_DIRECTORY;
 }
 
-/* Fill in view->found. */
-int view_survey(struct view *view, int basefd, struct error *err);
-
 /* The trie of DIFFERENCES (base against TREE, their paths in view->pool) in VIEW, fresh but for its time. */
 int view_build(struct repo *repo, struct view *view, const struct oid *tree,
 	const struct differences *differences, struct error *err);

@@ -51,14 +51,21 @@ static int tell_of(struct overlay_scene *made, int base_fd, const struct view *f
 	struct told *told)
 {
 	struct notices notices = { told_entry, told_inode, told_attributes, told };
+	struct view_found *found[2] = { NULL, NULL };
 	uint64_t paths, wanted;
 	int r;
 
 	told->nodes = overlay_nodes(made->overlay);
 	told->count = 0;
 	strbuf_reset(&told->text);
-	r = invalidate_tell(made->overlay, base_fd, (struct invalidate_side){ from, holds },
-		(struct invalidate_side){ to, holds }, &notices, &paths);
+	if (holds && from)
+		must_pass(view_look(from, base_fd, &found[0], &err));
+	if (holds && to)
+		must_pass(view_look(to, base_fd, &found[1], &err));
+	r = invalidate_tell(made->overlay, base_fd, (struct invalidate_side){ from, found[0] },
+		(struct invalidate_side){ to, found[1] }, &notices, &paths);
+	free(found[0]);
+	free(found[1]);
 	cr_assert_eq(view_diff_count(from, to, &wanted), 0);
 	cr_assert_eq(paths, wanted);
 	return r;
@@ -132,6 +139,22 @@ Test(invalidate, listings_go_with_their_names)
 		cr_assert_eq(tell_of(&made, made.scene.basefd, NULL, made.view, true, &told), 0);
 		expect_lines(&told, "name 'a' 'x'\nname 'a' 'y'\nname 'b' 'z'\nnode 'b'\n", told.known);
 	}
+	strbuf_release(&told.text);
+}
+
+/* A directory with other subdirectories has another link count, which is told for certain. */
+Test(invalidate, link_counts)
+{
+	overlay_scene_auto made = overlay_scene_make("mkdir -p a/sub b c/gone; echo 1 >a/x; echo 1 >b/x; echo 1 >c/x");
+	struct told told = { .text = STRBUF_INIT, .known = "x" };
+
+	find_id(made.overlay, "a");
+	find_id(made.overlay, "b");
+	find_id(made.overlay, "c");
+	patch(&made, "p", "echo 2 >a/x; mkdir a/new; echo n >a/new/n; echo 2 >b/x; echo 2 >c/x; rmdir c/gone");
+	cr_assert_eq(tell_of(&made, made.scene.basefd, NULL, made.view, true, &told), 0);
+	expect_lines(&told, "name 'a' 'x'\nname 'a' 'new'\nnode 'a'\nname 'b' 'x'\n"
+		"name 'c' 'x'\nname 'c' 'gone'\nattributes of node 'c'\n", "told");
 	strbuf_release(&told.text);
 }
 

@@ -668,3 +668,45 @@ Test(overlay_write, changes_are_counted)
 	cr_assert_eq(move(overlay, "open", "absent", "open", "j", 0), -ENOENT);
 	cr_expect_eq(overlay_changes(overlay), before, "nothing has changed");
 }
+
+/* The descriptor that made a file does not outlive the right to write to it. */
+Test(overlay_write, append_only_after_create)
+{
+	overlay_scene_auto made = overlay_scene_make(base_script);
+	union overlay_flags flags = { .flags = FS_APPEND_FL };
+	cleanup_fdref struct fdref before = FDREF_INIT, after = FDREF_INIT;
+	struct overlay_entry entry;
+	uint64_t open = find_id(made.overlay, "open");
+	int r;
+
+	cr_assert_eq(GUARDED(made.overlay, overlay_create(&guard, &root, open, "f", 0600, &entry)), 0);
+	cr_assert_eq(overlay_open(made.overlay, entry.id, FD_WRITE, &before), 0);
+	fdref_release(&before);
+	r = GUARDED(made.overlay, overlay_set_flags(&guard, entry.id, FS_IOC_SETFLAGS, &flags));
+	if (r == -ENOTTY || r == -EOPNOTSUPP)
+		cr_skip_test("no inode flags on this filesystem: %s", error_text(-r));
+	cr_assert_eq(r, 0);
+	cr_expect_eq(overlay_open(made.overlay, entry.id, FD_WRITE, &after), -EPERM);
+	flags.flags = 0;
+	cr_assert_eq(GUARDED(made.overlay, overlay_set_flags(&guard, entry.id, FS_IOC_SETFLAGS, &flags)), 0);
+}
+
+Test(overlay_write, creation)
+{
+	overlay_scene_auto made = overlay_scene_make(base_script);
+	struct overlay_entry entry, again;
+	uint64_t open = find_id(made.overlay, "open");
+
+	cr_assert_eq(GUARDED(made.overlay, overlay_create(&guard, &user, open, "f", 04640, &entry)), 0);
+	cr_expect_eq(entry.st.st_mode, S_IFREG | 04640);
+	cr_expect_eq(entry.st.st_uid, 1000);
+	cr_expect_eq(entry.st.st_gid, 1000);
+	cr_assert_eq(try_find(made.overlay, "open/f", &again), 0);
+	cr_expect_eq(again.id, entry.id);
+	cr_expect_eq(again.st.st_ino, entry.st.st_ino);
+	cr_expect_eq(GUARDED(made.overlay, overlay_create(&guard, &user, open, "f", 0600, &entry)), -EEXIST);
+	cr_assert_eq(symlink_to(made.overlay, &user, "open", "dangling", "nowhere"), 0);
+	cr_expect_eq(GUARDED(made.overlay, overlay_create(&guard, &user, open, "dangling", 0600, &entry)), -EEXIST);
+	patch(&made, "a", patch_script);
+	cr_expect_eq(GUARDED(made.overlay, overlay_create(&guard, &user, find_id(made.overlay, "dir"), "patched", 0600, &entry)), -EROFS);
+}
