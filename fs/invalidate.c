@@ -36,7 +36,7 @@ struct invalidation {
 	const struct notices *notices;
 	struct path_cursor base;
 	const struct view *old, *new;
-	const struct view_found *old_found, *new_found; /* what the base has at their entries; NULL: not known */
+	const struct view_found *old_found, *new_found; /* what the base has at their directories; NULL: not known */
 	bool view_directories;	   /* a directory may be known that is there for a view alone */
 	uint64_t paths;
 	int failed; /* the first error; 0 */
@@ -133,9 +133,9 @@ static int find_by_walk(struct node_table *nodes, const char *path, struct direc
 /* As it was found shortly before; NULL: nobody has looked there. */
 static const struct view_found *found_before(const struct invalidation *state, struct place place)
 {
-	if (state->new_found && place.new_index != VIEW_NONE)
+	if (state->new_found && is_directory(state->new, place.new_index))
 		return &state->new_found[place.new_index];
-	if (state->old_found && place.old_index != VIEW_NONE)
+	if (state->old_found && is_directory(state->old, place.old_index))
 		return &state->old_found[place.old_index];
 	return NULL;
 }
@@ -316,15 +316,14 @@ static void tell_turned(struct invalidation *state)
 }
 
 /*
- * Is there a directory at PLACE before or after? An answer to GETATTR that was made with the old view may still be on its way, and
+ * Is there a directory at an entry, of the view or of the base beneath? An answer to GETATTR that was made with the old view may still be on its way, and
  * only INVAL_INODE keeps it from being believed (attr_version in fs/fuse/inode.c): the link count would stay.
  */
-static bool may_be_directory(const struct invalidation *state, struct place place)
+static bool may_be_directory(const struct view *view, uint32_t index)
 {
-	const struct view_found *found = found_before(state, place);
+	const struct view_found *found = index == VIEW_NONE ? NULL : view_found_at(view, index);
 
-	return is_directory(state->old, place.old_index) || is_directory(state->new, place.new_index) || !found ||
-		S_ISDIR(found->type);
+	return is_directory(view, index) || (found && S_ISDIR(found->type));
 }
 
 static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_index)
@@ -348,7 +347,7 @@ static int tell(void *arg, const char *path, uint32_t old_index, uint32_t new_in
 	note(state, enter_directory(state, path, slash ? (size_t)(slash - path) : 0, place));
 	if (state->entered) {
 		tell_name(state, &state->directory, slash ? slash + 1 : path);
-		state->directory.relinked |= may_be_directory(state, place);
+		state->directory.relinked |= may_be_directory(state->old, old_index) || may_be_directory(state->new, new_index);
 	}
 	return 0;
 }

@@ -35,7 +35,8 @@ struct notices {
 /* A view that is served or was until now. */
 struct invalidate_side {
 	const struct view *view; /* NULL: the bare base */
-	const struct view_found *found; /* what the base has at its entries (view_look()), which need not be asked again; NULL: not known */
+	/* What the base has at its directories (view_look_at_directories()), which need not be asked again; NULL: not known. */
+	const struct view_found *found;
 };
 
 /* From OLD to NEW, which OVERLAY published last. *RET_PATHS, set also on failure: how many paths they serve differently. */

@@ -30,7 +30,7 @@ struct switcher {
 	struct oid served;
 	int64_t served_since_us;
 	struct view *prepared; /* NULL: none; within one switch only, for what it inherits from the base may change */
-	struct view_found *served_found; /* owned; what the base had then at the entries of the view that is served; NULL: not known */
+	struct view_found *served_found; /* owned; what the base had then at the directories of the view that is served; NULL: not known */
 	unsigned looked_at;    /* overlay_changes() before the base was looked at for both */
 	struct view *loaded[LOADED_MAX]; /* not completed, counted; the last ones, the newest first: to switch back reads nothing from git */
 	struct oid refused;    /* zero: none */
@@ -156,7 +156,7 @@ static void look_at_served(struct switcher *switcher)
 
 	free(switcher->served_found);
 	switcher->served_found = NULL;
-	if (served && view_look(served, switcher->base_fd, &switcher->served_found, NULL) < 0)
+	if (served && view_look_at_directories(served, switcher->base_fd, &switcher->served_found, NULL) < 0)
 		switcher->served_found = NULL;
 }
 

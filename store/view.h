@@ -114,8 +114,11 @@ const struct view_found *view_found_at(const struct view *view, uint32_t index);
  * never been looked at: view_found_at() is NULL.
  */
 int view_look_again(struct view *view, int basefd, struct error *err);
-/* What the base has now at the path of each entry of a view that is in use: an array in the order of entries, which the caller frees. */
-int view_look(const struct view *view, int basefd, struct view_found **ret, struct error *err);
+/*
+ * What the base has now at each directory (VIEW_THROUGH, VIEW_DIRECTORY) of a view that is in use: an array in the order of entries,
+ * which the caller frees. It says nothing of the other entries.
+ */
+int view_look_at_directories(const struct view *view, int basefd, struct view_found **ret, struct error *err);
 
 const struct oid *view_commit(const struct view *view);
 const struct oid *view_base(const struct view *view); /* the base commit */

@@ -18,6 +18,7 @@ struct survey {
 	const struct view *view;
 	struct view_found *found;
 	int basefd;
+	bool directories; /* alone */
 };
 
 /* No such path, or one that leads through a file or a symlink: then what stands above it has been found to be one. */
@@ -51,13 +52,14 @@ static int look_at_range(void *arg, size_t from, size_t to, struct error *err)
 	int r = 0;
 
 	for (size_t i = from; i < to && r == 0; i++)
-		r = look(survey, &base, (uint32_t)i, &path, err);
+		if (!survey->directories || view_kind_is_directory(survey->view->entries[i].kind))
+			r = look(survey, &base, (uint32_t)i, &path, err);
 	return r;
 }
 
-int view_look(const struct view *view, int basefd, struct view_found **ret, struct error *err)
+static int survey_run(const struct view *view, int basefd, bool directories, struct view_found **ret, struct error *err)
 {
-	struct survey survey = { view, calloc(view->count, sizeof *survey.found), basefd };
+	struct survey survey = { view, calloc(view->count, sizeof *survey.found), basefd, directories };
 	int r;
 
 	if (!survey.found)
@@ -73,9 +75,14 @@ int view_look(const struct view *view, int basefd, struct view_found **ret, stru
 int view_look_again(struct view *view, int basefd, struct error *err)
 {
 	struct view_found *found = NULL;
-	int r = view_look(view, basefd, &found, err);
+	int r = survey_run(view, basefd, false, &found, err);
 
 	free(view->found);
 	view->found = found;
 	return r;
+}
+
+int view_look_at_directories(const struct view *view, int basefd, struct view_found **ret, struct error *err)
+{
+	return survey_run(view, basefd, true, ret, err);
 }

@@ -59,9 +59,9 @@ static int tell_of(struct overlay_scene *made, int base_fd, const struct view *f
 	told->count = 0;
 	strbuf_reset(&told->text);
 	if (holds && from)
-		must_pass(view_look(from, base_fd, &found[0], &err));
+		must_pass(view_look_at_directories(from, base_fd, &found[0], &err));
 	if (holds && to)
-		must_pass(view_look(to, base_fd, &found[1], &err));
+		must_pass(view_look_at_directories(to, base_fd, &found[1], &err));
 	r = invalidate_tell(made->overlay, base_fd, (struct invalidate_side){ from, found[0] },
 		(struct invalidate_side){ to, found[1] }, &notices, &paths);
 	free(found[0]);
