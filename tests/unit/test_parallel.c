@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "store/base/cleanup.h"
 #include "store/base/parallel.h"
@@ -76,7 +75,8 @@ Test(parallel, the_first_error_is_told)
 	pthread_sigmask(SIG_BLOCK, NULL, &before);
 	must_fail(-EIO, "item 0 failed", parallel_run(COUNT, 1, see, &work, &err));
 	pthread_sigmask(SIG_BLOCK, NULL, &after);
-	cr_assert_eq(memcmp(&before, &after, sizeof before), 0, "the caller's signals are as they were");
+	for (int signal = 1; signal < 32; signal++) /* the kernel fills in fewer bytes than a sigset_t has */
+		cr_assert_eq(sigismember(&before, signal), sigismember(&after, signal), "signal %d is blocked as it was", signal);
 	work.fail_from = COUNT - 1;
 	must_fail(-EIO, "failed", parallel_run(COUNT, 1, see, &work, &err));
 }
