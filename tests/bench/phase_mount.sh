@@ -69,14 +69,15 @@ memory_round() {
 	done
 }
 
-# The kernel sends its FORGETs when it drops names and inodes; memory is looked at when it no longer falls, 10 seconds at most.
+# The kernel sends its FORGETs when it drops names and inodes; memory is looked at when it no longer falls, SIZE_FORGET_TRIES
+# half seconds at most.
 memory_forget() {
 	local row=memory-forgotten-$SIZE_MEMORY now last='' try
 	if [ -z "$DROP" ]; then
 		skip "$row" "$1" 'this kernel or container does not let caches be dropped'
 		return 0
 	fi
-	for ((try = 0; try < 20; try++)); do
+	for ((try = 0; try < SIZE_FORGET_TRIES; try++)); do
 		drop_caches 2
 		sleep 0.5
 		now=$(system_memory "$1" memory)

@@ -39,10 +39,12 @@ rows_table() {
 		rows_of_switch apply "$paths" "$base" 'new'
 		rows_of_switch revert "$paths" "$base" 'old'
 	done
-	row_line "apply-$SIZE_GROWTH_PATHS-first" switch ns git \
-		"first apply of $(row_number "$SIZE_GROWTH_PATHS") paths in $base after the mount: command to return"
-	row_line "rollback-$SIZE_GROWTH_PATHS" switch ns git \
-		"rollback of $(row_number "$SIZE_GROWTH_PATHS") paths in $base: command to return"
+	if [[ " $SIZES_SWITCH " == *" $SIZE_GROWTH_PATHS "* ]]; then
+		row_line "apply-$SIZE_GROWTH_PATHS-first" switch ns '' \
+			"first apply of $(row_number "$SIZE_GROWTH_PATHS") paths in $base after the mount: command to return"
+		row_line "rollback-$SIZE_GROWTH_PATHS" switch ns git \
+			"rollback of $(row_number "$SIZE_GROWTH_PATHS") paths in $base: command to return"
+	fi
 	for base in $SIZES_GROWTH; do
 		row_line "apply-$SIZE_GROWTH_PATHS-in-$base" growth ns '' \
 			"apply $(row_number "$SIZE_GROWTH_PATHS") paths in a base of $(row_number "$base"): command to return"
