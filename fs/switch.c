@@ -211,14 +211,18 @@ static void publish(struct switcher *switcher, uint64_t *ret_paths)
 	while (!overlay_drain(overlay, DRAIN_TIMEOUT_MS))
 		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
 			switcher->name, DRAIN_TIMEOUT_MS / 1000);
+	/*
+	 * No name that a view speaks of is made, moved or removed through the mount while it is served. So what the old view's directories
+	 * were is what they were until now, whatever has become of them since; the new view's are what they are now.
+	 */
 	holds = overlay_changes(overlay) == switcher->looked_at;
-	r = invalidate_difference(switcher->session, switcher->base_fd,
-		(struct invalidate_side){ old, holds ? switcher->served_found : NULL },
+	r = invalidate_difference(switcher->session, switcher->base_fd, (struct invalidate_side){ old, switcher->served_found },
 		(struct invalidate_side){ view, holds ? view_found_at(view, 0) : NULL }, ret_paths);
 	if (r < 0)
 		log_message(LOG_ERR,
 			"component '%s': the kernel was not told all of a switch, and may go on showing what was there before: %s",
 			switcher->name, error_text(-r));
+	drop_prepared(switcher);
 }
 
 /* ---- for commands ---- */

@@ -89,6 +89,34 @@ case_listings() {
 	done
 }
 
+# A directory of the base is exchanged with another, again and again, while a patch for files in it is applied: what was found in
+# the base for a switch is then looked at again, and after each switch its names are the patch's, whichever directory it is.
+case_directory_moves_meanwhile() {
+	fs_setup
+	make_component
+	fs_create thing -m 'the patch' --from "$NEW" >/dev/null
+	fs_mount thing "$BASE"
+	local round writer
+	cp -a "$BASE/dir" "$BASE/twin"
+	# While the patch is applied the exchange is refused.
+	"$VENEER_TOOLS/exchange_names" "$BASE/dir" "$BASE/twin" "$BASE/dir/deep" "$BASE/dir/added" >"$SCRATCH/count" &
+	writer=$!
+	fs_remember_pid "$writer"
+	for round in $(seq "$(fs_count 60 10)"); do
+		must v apply thing >/dev/null
+		assert_content patched "$BASE/dir/deep"
+		assert_content added "$BASE/dir/added"
+		assert_equal 'added deep' "$(t ls "$BASE/dir" | paste -sd ' ')" "round $round: what is listed"
+		must v revert thing >/dev/null
+		assert_content base "$BASE/dir/deep"
+		[ ! -e "$BASE/dir/added" ] || fail "round $round: the added file is still there"
+	done
+	kill "$writer"
+	wait "$writer" || fail 'who exchanges the directories has failed'
+	[ "$(cat "$SCRATCH/count")" -gt "$round" ] || fail 'they were exchanged too seldom to say anything'
+	echo "$(cat "$SCRATCH/count") exchanges"
+}
+
 # The same where refs are packed, and where the active ref goes away and comes back.
 case_packed_refs() {
 	fs_setup
