@@ -316,8 +316,8 @@ static void tell_turned(struct invalidation *state)
 }
 
 /*
- * Is there a directory at an entry, of the view or of the base beneath? An answer to GETATTR that was made with the old view may still be on its way, and
- * only INVAL_INODE keeps it from being believed (attr_version in fs/fuse/inode.c): the link count would stay.
+ * Is there a directory at an entry, of the view or of the base beneath? An answer to GETATTR that was made with the old view may
+ * still be on its way, and only INVAL_INODE keeps it from being believed (attr_version in fs/fuse/inode.c): the link count would stay.
  */
 static bool may_be_directory(const struct view *view, uint32_t index)
 {

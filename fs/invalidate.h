@@ -5,8 +5,8 @@
 /*
  * After a switch: what the kernel holds and must forget, and nothing else. For each path that is served
  * differently the name in its directory (FUSE_NOTIFY_INVAL_ENTRY), for each directory with such a name its
- * listing (which goes with a name that the kernel knew), for each directory with new metadata its attributes (FUSE_NOTIFY_INVAL_INODE), and not its name: the notice
- * would take off the mounts beneath. A directory that the
+ * listing (which goes with a name that the kernel knew), for each directory with new metadata its attributes
+ * (FUSE_NOTIFY_INVAL_INODE), and not its name: the notice would take off the mounts beneath. A directory that the
  * kernel does not know has nothing to forget and costs a stat at most. A file of the base of whose hard links
  * more or fewer are hidden has new attributes. Where a view takes away a directory of the base, or gives
  * it back, each known node beneath it is told of, too: a process may stand there. Where the base cannot say which directory is at a

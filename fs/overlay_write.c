@@ -57,6 +57,15 @@ static void names_changed(struct overlay *overlay)
 	atomic_fetch_add(&overlay->changes, 1);
 }
 
+/* To make NAME in PARENT, as the caller of the request: then it is his. */
+static int make_begin(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent, const char *name,
+	struct target *target, struct creds *creds)
+{
+	int r = target_open(guard, parent, name, target);
+
+	return r < 0 ? r : creds_assume(creds, cred->uid, cred->gid, cred->umask);
+}
+
 /* Set-id and umask aside, what was made is looked up like any other name. */
 static int target_lookup(struct overlay_guard *guard, uint64_t parent, const struct target *target,
 	struct overlay_entry *ret)
@@ -109,45 +118,33 @@ int overlay_create(struct overlay_guard *guard, const struct overlay_cred *cred,
 	mode_t mode, struct overlay_entry *ret)
 {
 	cleanup_target struct target target = TARGET_INIT;
-	int fd, r = target_open(guard, parent, name, &target);
+	cleanup_creds struct creds creds = CREDS_INIT;
+	int fd, r = make_begin(guard, cred, parent, name, &target, &creds);
 
 	if (r < 0)
 		return r;
-	{
-		cleanup_creds struct creds creds = CREDS_INIT;
-
-		r = creds_assume(&creds, cred->uid, cred->gid, cred->umask);
-		if (r < 0)
-			return r;
-		fd = openat(target.directory.fd, name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC,
-			mode & 07777);
+	fd = openat(target.directory.fd, name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, mode & 07777);
+	if (fd < 0)
 		r = -errno;
-		/* A file may have been made and could not be opened. */
-		names_changed(guard->overlay);
-		if (fd < 0)
-			return r;
-	}
-	return made_lookup(guard, parent, name, fd, ret);
+	creds_restore(&creds);
+	/* Also after an error: a file may have been made that could not be opened. */
+	names_changed(guard->overlay);
+	return r < 0 ? r : made_lookup(guard, parent, name, fd, ret);
 }
 
 int overlay_mkdir(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent,
 	const char *name, mode_t mode, struct overlay_entry *ret)
 {
 	cleanup_target struct target target = TARGET_INIT;
-	int r = target_open(guard, parent, name, &target);
+	cleanup_creds struct creds creds = CREDS_INIT;
+	int r = make_begin(guard, cred, parent, name, &target, &creds);
 
 	if (r < 0)
 		return r;
-	{
-		cleanup_creds struct creds creds = CREDS_INIT;
-
-		r = creds_assume(&creds, cred->uid, cred->gid, cred->umask);
-		if (r < 0)
-			return r;
-		if (mkdirat(target.directory.fd, name, mode) < 0)
-			return -errno;
-		names_changed(guard->overlay);
-	}
+	if (mkdirat(target.directory.fd, name, mode) < 0)
+		return -errno;
+	creds_restore(&creds);
+	names_changed(guard->overlay);
 	return target_lookup(guard, parent, &target, ret);
 }
 
@@ -155,20 +152,15 @@ int overlay_symlink(struct overlay_guard *guard, const struct overlay_cred *cred
 	const char *name, const char *link_target, struct overlay_entry *ret)
 {
 	cleanup_target struct target target = TARGET_INIT;
-	int r = target_open(guard, parent, name, &target);
+	cleanup_creds struct creds creds = CREDS_INIT;
+	int r = make_begin(guard, cred, parent, name, &target, &creds);
 
 	if (r < 0)
 		return r;
-	{
-		cleanup_creds struct creds creds = CREDS_INIT;
-
-		r = creds_assume(&creds, cred->uid, cred->gid, cred->umask);
-		if (r < 0)
-			return r;
-		if (symlinkat(link_target, target.directory.fd, name) < 0)
-			return -errno;
-		names_changed(guard->overlay);
-	}
+	if (symlinkat(link_target, target.directory.fd, name) < 0)
+		return -errno;
+	creds_restore(&creds);
+	names_changed(guard->overlay);
 	return target_lookup(guard, parent, &target, ret);
 }
 
@@ -431,9 +423,8 @@ static int set_owner_and_mode(const struct change *change, const struct stat *at
 
 static int set_times(const struct change *change, const struct stat *attributes, unsigned set)
 {
-	int r;
-
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
+	int r;
 
 	if (set & SET_ATIME)
 		times[0] = attributes->st_atim;
