@@ -200,6 +200,11 @@ static uint32_t entry_take(struct fdcache *cache)
 	return i;
 }
 
+void fdref_alone(int fd, struct fdref *ret)
+{
+	*ret = (struct fdref){ NULL, NONE, fd };
+}
+
 void fdcache_add(struct fdcache *cache, uint64_t id, enum fd_kind kind, int fd, struct fdref *ret)
 {
 	SCOPED_LOCK(&cache->lock);
@@ -214,7 +219,7 @@ void fdcache_add(struct fdcache *cache, uint64_t id, enum fd_kind kind, int fd, 
 	i = entry_take(cache);
 	if (i == NONE) {
 		/* More in use at once than the cache holds: this one is the caller's alone. */
-		*ret = (struct fdref){ cache, NONE, fd };
+		fdref_alone(fd, ret);
 		return;
 	}
 	entry = &cache->entries[i];

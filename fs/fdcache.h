@@ -39,6 +39,8 @@ struct fdref {
 bool fdcache_get(struct fdcache *cache, uint64_t id, enum fd_kind kind, struct fdref *ret);
 /* Hand FD over (it is closed here in the end, also on failure); *RET holds it, or one that was there before. */
 void fdcache_add(struct fdcache *cache, uint64_t id, enum fd_kind kind, int fd, struct fdref *ret);
+/* *RET holds FD (handed over), which no cache knows. */
+void fdref_alone(int fd, struct fdref *ret);
 void fdref_release(struct fdref *ref);
 #define cleanup_fdref __attribute__((cleanup(fdref_release)))
 

@@ -496,6 +496,18 @@ static int path_add(const struct node_table *table, const struct node *node, str
 	return 0;
 }
 
+int node_name(struct node_table *table, uint64_t id, uint64_t *ret_parent, char ret[NAME_MAX + 1])
+{
+	SCOPED_LOCK(&table->lock);
+	const struct node *node = node_by_id(table, id);
+
+	if (!node || id == NODE_ROOT || node->flags & NODE_PINNED)
+		return -ESTALE;
+	*ret_parent = table->slots[node->parent].id;
+	snprintf(ret, NAME_MAX + 1, "%s", (const char *)arena_at(table->names, node->name));
+	return 0;
+}
+
 int node_path(struct node_table *table, uint64_t id, struct strbuf *sb)
 {
 	SCOPED_LOCK(&table->lock);

@@ -38,6 +38,16 @@ static void reply_counted(fuse_req_t req, struct session *session, fuse_ino_t in
 		passthrough_release(session, ino);
 }
 
+/* The beginning of a file is about to be read: so may those be that follow it in its directory. */
+static void tell_ahead(struct session *session, fuse_ino_t ino)
+{
+	char name[NAME_MAX + 1];
+	uint64_t parent;
+
+	if (node_name(overlay_nodes(session->overlay), ino, &parent, name) == 0)
+		read_ahead_tell(session->ahead, parent, name);
+}
+
 static void watch_open(struct session *session, fuse_ino_t ino)
 {
 	cleanup_fdref struct fdref file = FDREF_INIT;
@@ -59,6 +69,8 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 	} else if (io_choice_mode(&session->choice) != IO_CACHED) {
+		if (!wants_write(fi->flags))
+			tell_ahead(session, ino);
 		if (io_choice_mode(&session->choice) == IO_AUTO && !wants_write(fi->flags))
 			watch_open(session, ino);
 		reply_counted(req, session, ino);
@@ -149,10 +161,15 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fus
 	struct session *session = ops_begin(req, REQUEST_READ);
 	cleanup_fdref struct fdref file = FDREF_INIT;
 	cleanup_free char *buf = malloc(size);
-	ssize_t n = buf ? overlay_open(session->overlay, ino, FD_READ, &file) : -ENOMEM;
+	uint64_t from = (uint64_t)off, file_size;
+	ssize_t n;
 
-	if (n == 0)
-		n = io_pread(file.fd, buf, size, (uint64_t)off);
+	if (from == 0)
+		tell_ahead(session, ino);
+	n = buf ? overlay_open_to_read(session->overlay, ino, from, from + size, &file, &file_size) : -ENOMEM;
+	/* Where the end is known, it need not be found. */
+	if (n == 0 && from < file_size)
+		n = io_pread(file.fd, buf, file_size - from < size ? (size_t)(file_size - from) : size, from);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else

@@ -95,6 +95,11 @@ int overlay_getattr(struct overlay_guard *guard, uint64_t id, struct stat *ret);
 int overlay_readlink(struct overlay *overlay, uint64_t id, struct strbuf *sb);
 /* An fd for the bytes of a regular file (or for fsync of a directory), read only or for reading and writing (-EROFS where patched). */
 int overlay_open(struct overlay *overlay, uint64_t id, enum fd_kind kind, struct fdref *ret);
+/*
+ * overlay_open() to read the bytes FROM…TO-1. *RET_SIZE: the file's, if it was opened just now; else UINT64_MAX. What is read whole
+ * is not kept open: who has read it has it in memory.
+ */
+int overlay_open_to_read(struct overlay *overlay, uint64_t id, uint64_t from, uint64_t to, struct fdref *ret, uint64_t *ret_size);
 /* Sizes and results as getxattr(2) and listxattr(2): SIZE 0 asks for the size. TRUSTED: list "trusted." names. */
 ssize_t overlay_getxattr(struct overlay_guard *guard, uint64_t id, const char *name, void *value, size_t size);
 ssize_t overlay_listxattr(struct overlay_guard *guard, uint64_t id, char *list, size_t size, bool trusted);

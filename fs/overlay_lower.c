@@ -45,7 +45,7 @@ static int open_long(int base_fd, const char *path, int flags)
 	return path_open(from, path, flags, 0);
 }
 
-static bool is_file_of(int fd, const struct node_info *info)
+static bool is_file_of(int fd, const struct node_info *info, uint64_t *ret_size)
 {
 	struct node_key key;
 	struct stat st;
@@ -53,11 +53,12 @@ static bool is_file_of(int fd, const struct node_info *info)
 	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
 		return false;
 	key = node_key_of_base(st.st_dev, st.st_ino);
+	*ret_size = (uint64_t)st.st_size;
 	return key.high == info->key.high && key.low == info->key.low;
 }
 
 /* The node's file, if its path leads to it. */
-static int open_by_path_once(struct overlay *overlay, const struct node_info *info, int flags)
+static int open_by_path_once(struct overlay *overlay, const struct node_info *info, int flags, uint64_t *ret_size)
 {
 	cleanup_strbuf struct strbuf path = STRBUF_INIT;
 	cleanup_close int fd = -EBADF;
@@ -68,14 +69,14 @@ static int open_by_path_once(struct overlay *overlay, const struct node_info *in
 	fd = open_long(overlay->config.base_fd, strbuf_text(&path), flags);
 	if (fd < 0)
 		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP ? -ESTALE : fd;
-	return is_file_of(fd, info) ? TAKE_FD(fd) : -ESTALE;
+	return is_file_of(fd, info, ret_size) ? TAKE_FD(fd) : -ESTALE;
 }
 
 /*
  * The node's file, if its path still leads to it. A rename through the mount changes the base first and the
  * node table at once after: a path made in between leads nowhere, and is made anew.
  */
-static int open_by_path(struct overlay *overlay, const struct node_info *info, int flags)
+static int open_by_path(struct overlay *overlay, const struct node_info *info, int flags, uint64_t *ret_size)
 {
 	int fd = -ESTALE;
 
@@ -83,7 +84,7 @@ static int open_by_path(struct overlay *overlay, const struct node_info *info, i
 		unsigned ended = atomic_load(&overlay->renames_ended);
 		unsigned begun = atomic_load(&overlay->renames_begun);
 
-		fd = open_by_path_once(overlay, info, flags);
+		fd = open_by_path_once(overlay, info, flags, ret_size);
 		if (fd != -ESTALE || (begun == ended && begun == atomic_load(&overlay->renames_begun)))
 			return fd;
 		sched_yield();
@@ -106,7 +107,7 @@ static int open_flags_of(enum fd_kind kind)
 }
 
 /* The node's file by the handle that was put aside when its name went; -ESTALE: none was, or the file is gone. */
-static int open_by_handle(struct overlay *overlay, const struct node_info *info, int flags)
+static int open_by_handle(struct overlay *overlay, const struct node_info *info, int flags, uint64_t *ret_size)
 {
 	cleanup_free struct file_handle *handle = fdcache_pinned_handle(overlay->fds, info->id);
 	cleanup_close int fd = -EBADF;
@@ -116,7 +117,7 @@ static int open_by_handle(struct overlay *overlay, const struct node_info *info,
 	fd = open_by_handle_at(overlay->handles_fd, handle, flags | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	return is_file_of(fd, info) ? TAKE_FD(fd) : -ESTALE;
+	return is_file_of(fd, info, ret_size) ? TAKE_FD(fd) : -ESTALE;
 }
 
 union handle {
@@ -156,22 +157,31 @@ int overlay_keep_handle(struct overlay *overlay, uint64_t id, int fd, dev_t devi
 	return fdcache_pin_handle(overlay->fds, id, &handle.header);
 }
 
-int overlay_open_lower(struct overlay *overlay, const struct node_info *info, enum fd_kind kind)
+/* *RET_SIZE: the file's, as it was just now; UINT64_MAX: it was not asked. */
+static int open_lower(struct overlay *overlay, const struct node_info *info, enum fd_kind kind, uint64_t *ret_size)
 {
 	int flags = open_flags_of(kind), fd = -ESTALE;
 	cleanup_close int pinned = -EBADF;
 
+	*ret_size = UINT64_MAX;
 	if (!info->pinned)
-		fd = open_by_path(overlay, info, flags);
+		fd = open_by_path(overlay, info, flags, ret_size);
 	if (fd != -ESTALE)
 		return fd;
 	/* Its name is gone, maybe since just now: then an fd was put aside before. */
 	pinned = fdcache_pinned(overlay->fds, info->id);
 	if (pinned == -EBADF)
-		return open_by_handle(overlay, info, flags);
+		return open_by_handle(overlay, info, flags, ret_size);
 	if (pinned < 0)
 		return pinned;
 	return kind == FD_PATH ? TAKE_FD(pinned) : reopen(pinned, flags);
+}
+
+int overlay_open_lower(struct overlay *overlay, const struct node_info *info, enum fd_kind kind)
+{
+	uint64_t size;
+
+	return open_lower(overlay, info, kind, &size);
 }
 
 int overlay_open_lower_cached(struct overlay *overlay, const struct node_info *info, enum fd_kind kind,
@@ -228,27 +238,53 @@ static int open_object(struct overlay *overlay, const struct content *content)
 	return fd == -ENOENT || fd == -EBADMSG ? -EIO : fd;
 }
 
-int overlay_open(struct overlay *overlay, uint64_t id, enum fd_kind kind, struct fdref *ret)
+/* The file of a node of which no descriptor is kept; *RET_SIZE as with open_lower(). */
+static int open_node(struct overlay *overlay, uint64_t id, enum fd_kind kind, uint64_t *ret_size)
 {
 	cleanup_node_info struct node_info info = NODE_INFO_INIT;
-	int r, fd;
+	int r = node_get(overlay->nodes, id, &info);
+
+	if (r < 0)
+		return r;
+	if (!info.content)
+		return open_lower(overlay, &info, kind, ret_size);
+	if (kind == FD_WRITE)
+		return -EROFS;
+	if (info.content->kind != VIEW_FILE)
+		return -EINVAL;
+	*ret_size = (uint64_t)info.content->st.st_size;
+	return open_object(overlay, info.content);
+}
+
+int overlay_open(struct overlay *overlay, uint64_t id, enum fd_kind kind, struct fdref *ret)
+{
+	uint64_t size;
+	int fd;
 
 	if (kind == FD_WRITE && overlay->config.deny_write)
 		return -EROFS;
 	if (fdcache_get(overlay->fds, id, kind, ret))
 		return 0;
-	r = node_get(overlay->nodes, id, &info);
-	if (r < 0)
-		return r;
-	if (!info.content)
-		return overlay_open_lower_cached(overlay, &info, kind, ret);
-	if (kind == FD_WRITE)
-		return -EROFS;
-	if (info.content->kind != VIEW_FILE)
-		return -EINVAL;
-	fd = open_object(overlay, info.content);
+	fd = open_node(overlay, id, kind, &size);
 	if (fd < 0)
 		return fd;
 	fdcache_add(overlay->fds, id, kind, fd, ret);
+	return 0;
+}
+
+int overlay_open_to_read(struct overlay *overlay, uint64_t id, uint64_t from, uint64_t to, struct fdref *ret, uint64_t *ret_size)
+{
+	int fd;
+
+	*ret_size = UINT64_MAX;
+	if (fdcache_get(overlay->fds, id, FD_READ, ret))
+		return 0;
+	fd = open_node(overlay, id, FD_READ, ret_size);
+	if (fd < 0)
+		return fd;
+	if (from == 0 && to >= *ret_size)
+		fdref_alone(fd, ret);
+	else
+		fdcache_add(overlay->fds, id, FD_READ, fd, ret);
 	return 0;
 }

@@ -174,10 +174,11 @@ int session_new(const struct session_config *config, struct session **ret, struc
 	session->verbose = config->verbose;
 	session->device_fd = config->device_fd;
 	session->listings = readdir_cache_new();
+	session->ahead = read_ahead_new((read_ahead_open_fn)overlay_base_directory, config->overlay);
 	session->done_fd = eventfd(0, EFD_CLOEXEC);
 	session->fuse = fuse_session_new(&args, ops_table(), ops_table_size(), session);
 	fuse_opt_free_args(&args);
-	if (!session->listings || session->done_fd < 0 || !session->fuse) {
+	if (!session->listings || !session->ahead || session->done_fd < 0 || !session->fuse) {
 		session_free(session);
 		return error_errno(err, ENOMEM, "start a session");
 	}
@@ -293,6 +294,7 @@ void session_free(struct session *session)
 	if (session->device_fd >= 0)
 		close(session->device_fd);
 	readdir_cache_free(session->listings);
+	read_ahead_free(session->ahead);
 	if (session->done_fd >= 0)
 		close(session->done_fd);
 	free(session->threads);

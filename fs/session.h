@@ -22,6 +22,7 @@
 #include "fs/io_choice.h"
 #include "fs/mount_options.h"
 #include "fs/overlay.h"
+#include "fs/read_ahead.h"
 #include "fs/readdir.h"
 #include "fs/turn.h"
 #include "store/base/error.h"
@@ -72,6 +73,7 @@ struct fuse_session;
 struct session {
 	struct overlay *overlay;
 	struct readdir_cache *listings;
+	struct read_ahead *ahead;
 	struct fuse_session *fuse;
 	struct notifier *notifier; /* while the threads serve */
 	int device_fd; /* /dev/fuse; owned by FUSE once that is set */

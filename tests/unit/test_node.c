@@ -480,6 +480,27 @@ Test(node, pinned_no_more)
 	cr_assert_eq(node_count(table), 1);
 }
 
+Test(node, name)
+{
+	table_auto *table = table_make();
+	uint64_t dir = look(table, NODE_ROOT, "d", 10, S_IFDIR), file = look(table, dir, "f", 11, S_IFREG), parent = 0;
+	struct node_key key = key_of(11);
+	char name[NAME_MAX + 1] = "", longest[NAME_MAX + 1] = "";
+
+	cr_assert_eq(node_name(table, file, &parent, name), 0);
+	cr_assert_str_eq(name, "f");
+	cr_assert_eq(parent, dir);
+	memset(longest, 'n', NAME_MAX);
+	node_move(table, &key, NODE_ROOT, longest);
+	cr_assert_eq(node_name(table, file, &parent, name), 0);
+	cr_assert_str_eq(name, longest);
+	cr_assert_eq(parent, NODE_ROOT);
+	node_set_pinned(table, file, true);
+	cr_assert_eq(node_name(table, file, &parent, name), -ESTALE, "its path is gone");
+	cr_assert_eq(node_name(table, NODE_ROOT, &parent, name), -ESTALE);
+	cr_assert_eq(node_name(table, 12345, &parent, name), -ESTALE);
+}
+
 /* ---- the walk ---- */
 
 Test(node, walk)

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/siblings.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/base/cleanup.h"
+
+enum { LISTED, SORTED, ORDERS };
+
+struct order {
+	uint32_t *names; /* owned; where each begins in the text */
+	int64_t position; /* of the last step */
+	uint32_t said;	  /* those before it were said, or passed */
+	uint32_t window;
+	unsigned run; /* so many steps in a row */
+};
+
+struct siblings {
+	struct strbuf text; /* the names, each with its NUL */
+	uint32_t *listed;   /* owned; for each of the sorted its position in the listing */
+	uint32_t count;
+	struct order orders[ORDERS];
+};
+
+void siblings_free(struct siblings *siblings)
+{
+	if (!siblings)
+		return;
+	for (unsigned i = 0; i < ORDERS; i++)
+		free(siblings->orders[i].names);
+	free(siblings->listed);
+	strbuf_release(&siblings->text);
+	free(siblings);
+}
+
+static const char *name_at(const struct siblings *siblings, unsigned order, uint32_t position)
+{
+	return siblings->text.buf + siblings->orders[order].names[position];
+}
+
+/* The names alone; their places are made when the text moves no more. */
+static int read_names(struct siblings *siblings, DIR *directory)
+{
+	const struct dirent *entry;
+
+	while ((errno = 0, entry = readdir(directory)) != NULL) {
+		if (entry->d_type != DT_REG)
+			continue;
+		if (siblings->count == SIBLINGS_MAX)
+			return -EFBIG;
+		siblings->count++;
+		strbuf_add(&siblings->text, entry->d_name, strlen(entry->d_name) + 1);
+	}
+	if (errno)
+		return -errno;
+	return strbuf_failed(&siblings->text) ? -ENOMEM : 0;
+}
+
+static int sorted_compare(const void *a, const void *b, void *arg)
+{
+	const struct siblings *siblings = arg;
+
+	return strcmp(name_at(siblings, LISTED, *(const uint32_t *)a), name_at(siblings, LISTED, *(const uint32_t *)b));
+}
+
+static int make_orders(struct siblings *siblings)
+{
+	uint32_t *listed = siblings->listed = calloc(siblings->count + 1, sizeof *listed);
+	uint32_t at = 0;
+
+	for (unsigned i = 0; i < ORDERS; i++) {
+		siblings->orders[i].names = calloc(siblings->count + 1, sizeof(uint32_t));
+		siblings->orders[i].position = INT32_MIN;
+		if (!siblings->orders[i].names)
+			return -ENOMEM;
+	}
+	if (!listed)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < siblings->count; i++) {
+		listed[i] = i;
+		siblings->orders[LISTED].names[i] = at;
+		at += (uint32_t)strlen(siblings->text.buf + at) + 1;
+	}
+	qsort_r(listed, siblings->count, sizeof *listed, sorted_compare, siblings);
+	for (uint32_t i = 0; i < siblings->count; i++)
+		siblings->orders[SORTED].names[i] = siblings->orders[LISTED].names[listed[i]];
+	return 0;
+}
+
+int siblings_list(int directory, struct siblings **ret)
+{
+	CLEANUP(siblings_freep) struct siblings *siblings = calloc(1, sizeof *siblings);
+	int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+	int r = -errno;
+
+	if (!stream) {
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	r = siblings ? read_names(siblings, stream) : -ENOMEM;
+	closedir(stream);
+	if (r == 0)
+		r = make_orders(siblings);
+	if (r == 0)
+		*ret = TAKE_PTR(siblings);
+	return r;
+}
+
+static bool find_sorted(const struct siblings *siblings, const char *name, uint32_t *ret)
+{
+	uint32_t from = 0, to = siblings->count;
+
+	while (from < to) {
+		uint32_t middle = from + (to - from) / 2;
+		int order = strcmp(name, name_at(siblings, SORTED, middle));
+
+		if (order == 0) {
+			*ret = middle;
+			return true;
+		}
+		if (order < 0)
+			to = middle;
+		else
+			from = middle + 1;
+	}
+	return false;
+}
+
+static void order_step(struct order *order, uint32_t position)
+{
+	int64_t step = position - order->position;
+
+	if (step > 0 && step <= SIBLINGS_STEP_MAX) {
+		order->run++;
+	} else if (step != 0) {
+		order->run = 0;
+		order->window = SIBLINGS_WINDOW_MIN;
+		order->said = 0;
+	}
+	order->position = position;
+	if (order->said <= position)
+		order->said = position + 1;
+}
+
+void siblings_step(struct siblings *siblings, const char *name)
+{
+	uint32_t sorted;
+
+	if (!find_sorted(siblings, name, &sorted))
+		return;
+	order_step(&siblings->orders[SORTED], sorted);
+	order_step(&siblings->orders[LISTED], siblings->listed[sorted]);
+}
+
+size_t siblings_next(struct siblings *siblings, struct strbuf *ret)
+{
+	unsigned which = siblings->orders[LISTED].run > siblings->orders[SORTED].run ? LISTED : SORTED;
+	struct order *order = &siblings->orders[which];
+	uint32_t next = (uint32_t)order->position + 1, to;
+	size_t count = 0;
+
+	if (!order->run || order->said - next > order->window / 2)
+		return 0;
+	to = siblings->count - next < order->window ? siblings->count : next + order->window;
+	for (; order->said < to; count++) {
+		const char *name = name_at(siblings, which, order->said++);
+
+		strbuf_add(ret, name, strlen(name) + 1);
+	}
+	if (order->window < SIBLINGS_WINDOW_MAX)
+		order->window *= 2;
+	return strbuf_failed(ret) ? 0 : count;
+}

@@ -1,0 +1,67 @@
+#!/bin/bash
+# Files that are read one after the other are read ahead from the base, in both ways of opening them.
+. "$(dirname "$0")/lib.sh"
+
+make_base() {
+	BASE=$SCRATCH/base
+	LOWER=$SCRATCH/lower
+	mkdir -p "$BASE" "$LOWER"
+	local i
+	for i in $(seq -w 60); do head -c 30000 /dev/zero | tr '\0' "$((10#$i % 10))" >"$BASE/f$i"; done
+	fs_component thing "$BASE"
+	# The base by another path, from before the mount.
+	mount --bind "$BASE" "$LOWER"
+	fs_remember_mount "$LOWER"
+}
+
+# evict: nothing of the base's files is in memory.
+evict() {
+	local file
+	t sync -f "$LOWER"
+	for file in "$LOWER"/*; do t dd if="$file" iflag=nocache count=0 status=none; done
+	[ "$(in_memory 60)" = 0 ] || skip 'the filesystem keeps files in memory'
+}
+
+in_memory() { t fincore --bytes --noheadings --raw -o RES "$LOWER/f$1"; }
+all_in_memory() { [ "$(in_memory "$1")" -ge 30000 ]; }
+
+read_in_order() {
+	local mode=$1 i
+	evict
+	fs_mount thing "$BASE" --io "$mode"
+	for i in 01 02 03; do t cat "$BASE/f$i" >/dev/null; done
+	for i in 04 05 06 07; do
+		fs_wait_for 10 all_in_memory $i || fail "f$i was not read ahead: $(in_memory $i) bytes in memory"
+	done
+	assert_equal 0 "$(in_memory 50)" 'read too far ahead'
+	for i in $(seq -w 4 60); do
+		t cmp "$BASE/f$i" <(head -c 30000 /dev/zero | tr '\0' "$((10#$i % 10))") || fail "f$i has other bytes"
+	done
+}
+
+case_cached() {
+	fs_setup
+	make_base
+	read_in_order cached
+}
+
+case_passthrough() {
+	fs_setup
+	fs_have_passthrough || skip 'no passthrough here'
+	make_base
+	read_in_order passthrough
+}
+
+# Here and there: nothing that was not asked for is read.
+case_in_no_order() {
+	fs_setup
+	make_base
+	evict
+	fs_mount thing "$BASE" --io cached
+	local i
+	for i in 30 01 45 15 59; do t cat "$BASE/f$i" >/dev/null; done
+	sleep 0.5
+	for i in 02 16 31 46 60; do assert_equal 0 "$(in_memory $i)" "f$i was read"; done
+}
+
+fs_main "$@"

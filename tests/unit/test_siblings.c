@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/support.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+
+#include "fs/siblings.h"
+
+#define NAME_SIZE 16
+
+struct many {
+	struct temporary_directory dir;
+	int fd;
+	struct siblings *siblings;
+};
+
+static struct many many_make(unsigned count)
+{
+	struct many many = { .dir = temporary_directory_make() };
+
+	many.fd = open(many.dir.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	cr_assert_geq(many.fd, 0);
+	for (unsigned i = 0; i < count; i++) {
+		char name[NAME_SIZE];
+		int fd;
+
+		snprintf(name, sizeof name, "f%05u", i);
+		fd = openat(many.fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+		if (fd < 0)
+			cr_assert_fail("make '%s'", name);
+		close(fd);
+	}
+	cr_assert_eq(siblings_list(many.fd, &many.siblings), 0);
+	return many;
+}
+
+static void many_remove(struct many *many)
+{
+	siblings_free(many->siblings);
+	close(many->fd);
+	temporary_directory_remove(&many->dir);
+}
+#define many_auto __attribute__((cleanup(many_remove))) struct many
+
+static void step(struct many *many, unsigned number)
+{
+	char name[NAME_SIZE];
+
+	snprintf(name, sizeof name, "f%05u", number);
+	siblings_step(many->siblings, name);
+}
+
+/* Are the files FROM…TO-1, and no others, what comes next? */
+static void expect_next(struct many *many, unsigned from, unsigned to)
+{
+	cleanup_strbuf struct strbuf names = STRBUF_INIT, expected = STRBUF_INIT;
+	size_t count = siblings_next(many->siblings, &names);
+
+	for (unsigned i = from; i < to; i++) {
+		strbuf_addf(&expected, "f%05u", i);
+		strbuf_addch(&expected, '\0');
+	}
+	cr_assert_eq(count, to - from, "%zu names, not %u: %s…", count, to - from, strbuf_text(&names));
+	cr_assert_eq(names.len, expected.len);
+	cr_assert_eq(memcmp(strbuf_text(&names), strbuf_text(&expected), names.len), 0, "'%s…', not '%s…'", strbuf_text(&names),
+		strbuf_text(&expected));
+}
+
+Test(siblings, sorted_by_name)
+{
+	many_auto many = many_make(200);
+
+	step(&many, 10);
+	expect_next(&many, 0, 0);
+	step(&many, 11);
+	expect_next(&many, 12, 16);
+	/* Wider each time, up to the widest. */
+	step(&many, 12);
+	expect_next(&many, 16, 21);
+	step(&many, 13);
+	expect_next(&many, 21, 30);
+	step(&many, 14);
+	expect_next(&many, 30, 15 + SIBLINGS_WINDOW_MAX);
+	/* Not before half of it is read. */
+	step(&many, 18);
+	expect_next(&many, 0, 0);
+	step(&many, 22);
+	step(&many, 26);
+	step(&many, 29);
+	expect_next(&many, 0, 0);
+	step(&many, 30);
+	expect_next(&many, 15 + SIBLINGS_WINDOW_MAX, 31 + SIBLINGS_WINDOW_MAX);
+}
+
+Test(siblings, never_more_than_the_widest_window_ahead)
+{
+	many_auto many = many_make(500);
+	unsigned said = 0;
+
+	for (unsigned i = 0; i < 500; i++) {
+		cleanup_strbuf struct strbuf names = STRBUF_INIT;
+		size_t count;
+
+		step(&many, i);
+		count = siblings_next(many.siblings, &names);
+		if (count > 0 && said == 0)
+			said = i + 1;
+		said += (unsigned)count;
+		cr_assert_leq(said, i + 1 + SIBLINGS_WINDOW_MAX, "at %u", i);
+		cr_assert_leq(said, 500u, "at %u", i);
+		if (i > 1 && i < 499)
+			cr_assert_gt(said, i + 1, "at %u nothing was ahead", i);
+	}
+	cr_assert_eq(said, 500u, "each once");
+}
+
+/* As the directory lists them, whatever order that is. */
+Test(siblings, as_listed)
+{
+	many_auto many = many_make(60);
+	cleanup_closedir DIR *dir = opendir(many.dir.path);
+	cleanup_strbuf struct strbuf names = STRBUF_INIT, expected = STRBUF_INIT;
+	const struct dirent *entry;
+	unsigned seen = 0;
+
+	cr_assert(dir);
+	while ((entry = readdir(dir)) && seen < 3 + SIBLINGS_WINDOW_MIN) {
+		if (entry->d_name[0] == '.')
+			continue;
+		if (++seen <= 3)
+			siblings_step(many.siblings, entry->d_name);
+		else
+			strbuf_add(&expected, entry->d_name, strlen(entry->d_name) + 1);
+	}
+	cr_assert_eq(siblings_next(many.siblings, &names), SIBLINGS_WINDOW_MIN);
+	cr_assert_eq(names.len, expected.len);
+	cr_assert_eq(memcmp(names.buf, expected.buf, names.len), 0, "'%s…', not '%s…'", names.buf, expected.buf);
+}
+
+Test(siblings, no_order_and_none_any_more)
+{
+	many_auto many = many_make(200);
+
+	step(&many, 10);
+	step(&many, 150);
+	expect_next(&many, 0, 0);
+	step(&many, 150);
+	expect_next(&many, 0, 0);
+	/* Some are passed over; too many are not a step. */
+	step(&many, 150 + SIBLINGS_STEP_MAX);
+	expect_next(&many, 155, 159);
+	step(&many, 155 + SIBLINGS_STEP_MAX);
+	expect_next(&many, 0, 0);
+	/* What is not there is no step, and ends none. */
+	siblings_step(many.siblings, "absent");
+	siblings_step(many.siblings, "");
+	step(&many, 160);
+	expect_next(&many, 161, 165);
+	/* Backwards: a run of its own, which begins small. */
+	step(&many, 20);
+	step(&many, 21);
+	expect_next(&many, 22, 26);
+	/* The last one. */
+	step(&many, 198);
+	step(&many, 199);
+	expect_next(&many, 0, 0);
+}
+
+Test(siblings, regular_files_alone)
+{
+	many_auto many = many_make(1);
+	CLEANUP(siblings_freep) struct siblings *siblings = NULL;
+
+	cr_assert_eq(mkdirat(many.fd, "f00001", 0755), 0);
+	cr_assert_eq(symlinkat("f00000", many.fd, "f00002"), 0);
+	cr_assert_eq(mkfifoat(many.fd, "f00003", 0644), 0);
+	close(openat(many.fd, "f00004", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+	close(openat(many.fd, "f00005", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+	cr_assert_eq(siblings_list(many.fd, &siblings), 0);
+	siblings_free(many.siblings);
+	many.siblings = TAKE_PTR(siblings);
+	step(&many, 0);
+	step(&many, 4);
+	expect_next(&many, 5, 6);
+}
+
+Test(siblings, too_many_and_no_directory)
+{
+	many_auto many = many_make(SIBLINGS_MAX);
+	CLEANUP(siblings_freep) struct siblings *siblings = NULL;
+
+	step(&many, 0);
+	step(&many, 1);
+	expect_next(&many, 2, 6);
+	close(openat(many.fd, "more", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+	cr_assert_eq(siblings_list(many.fd, &siblings), -EFBIG);
+	cr_assert_null(siblings);
+	cr_assert_eq(siblings_list(-EBADF, &siblings), -EBADF);
+}
