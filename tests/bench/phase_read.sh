@@ -121,7 +121,7 @@ large_round() {
 	done
 	for system in $MOUNTED_SYSTEMS; do
 		place large "$system"
-		warm mmap-warm 1 "$TOOLS/bench_data" mmap "$PLACE/file" "$SIZE_PAGES"
+		warm mmap-warm 2 "$TOOLS/bench_data" mmap "$PLACE/file" "$SIZE_PAGES"
 		measure mmap-warm "$system" large "$TOOLS/bench_data" mmap "$PLACE/file" "$SIZE_PAGES"
 	done
 }

@@ -37,10 +37,14 @@ veneer_base() {
 # walk DIR: into NUMBERS; find with stat of all.
 walk() { number "$TOOLS/bench_time" -- find "$1" -size +1000000k; }
 
+# What was written before is on the disk: who asks for his own to be there would wait for it too (fsync commits all of a journal).
+settle() { step 120 sync -f "$SCRATCH"; }
+
 # veneer_switch BASE PATHS VERSION ROW COMMAND…: one switch with the caches of its paths full, and what follows from it.
 veneer_switch() {
 	local at=$SCRATCH/m/switch/$1 list=$SCRATCH/upper-$2-$1.list version=$3 row=$4 share
 	shift 4
+	settle
 	number "$TOOLS/bench_files" open "$at" "$list" 1 1 || return 0
 	if ! number "$TOOLS/bench_time" --output "$SCRATCH/reply" --then "$at/$SWITCH_FILE" "version $version file 0" -- \
 		"$VENEER" --store "$STORE" --json "$@"; then
@@ -96,6 +100,7 @@ peer_switch() {
 	local system=$1 row=$2 at=$3 version=$4
 	shift 4
 	wanted "$row" || return 0
+	settle
 	if ! number "$TOOLS/bench_time" --then "$at/$SWITCH_FILE" "version $version file 0" -- "$@"; then
 		skip "$row" "$system" "$(head -n 1 "$SCRATCH/error")"
 		return 0
