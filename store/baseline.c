@@ -9,7 +9,7 @@
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 #include "store/base/strbuf.h"
-#include "store/source.h"
+#include "store/baseline_queue.h"
 
 #define META_ROOT PATH_RESERVED "/meta"
 #define PROGRESS_FILES 64u
@@ -22,7 +22,8 @@ struct recording {
 	const struct oid *tree; /* what is recorded already; NULL: nothing */
 	struct tree_change *changes; /* owned, their paths too */
 	size_t count, alloc;
-	struct strbuf text; /* of one meta blob */
+	/* Found, and not among the changes yet. While one is filled the other, of what comes before it, is read. */
+	struct base_queue *filling, *reading; /* owned */
 	progress_fn progress;
 	void *progress_arg;
 	uint64_t files, bytes;
@@ -33,7 +34,15 @@ static void recording_release(struct recording *recording)
 	for (size_t i = 0; i < recording->count; i++)
 		free((char *)recording->changes[i].path);
 	free(recording->changes);
-	strbuf_release(&recording->text);
+	base_queue_free(recording->filling);
+	base_queue_free(recording->reading);
+}
+
+static int recording_begin(struct recording *recording, struct error *err)
+{
+	recording->filling = base_queue_new();
+	recording->reading = base_queue_new();
+	return recording->filling && recording->reading ? 0 : error_errno(err, ENOMEM, "record a base");
 }
 
 /* Takes PATH over, also on failure. */
@@ -70,27 +79,6 @@ static char *meta_path(const char *path, bool directory)
 	return strbuf_detach(&sb, NULL);
 }
 
-static int record_meta(struct recording *recording, const struct source_entry *entry, const char *path,
-	struct error *err)
-{
-	cleanup_meta struct meta meta = META_INIT;
-	struct oid oid;
-	int r = source_entry_meta(entry, path, &meta, err);
-
-	if (r < 0)
-		return r;
-	strbuf_reset(&recording->text);
-	meta_format(&meta, &recording->text);
-	if (strbuf_failed(&recording->text))
-		return error_errno(err, ENOMEM, "record '%s'", path);
-	r = repo_blob_write(recording->store->repo, strbuf_text(&recording->text), recording->text.len, &oid,
-		err);
-	if (r < 0)
-		return error_prefix(err, r, "'%s'", path);
-	return recording_put(recording, meta_path(path, S_ISDIR(entry->st.st_mode)), TREE_MODE_FILE, &oid,
-		err);
-}
-
 static uint32_t tree_mode(mode_t mode)
 {
 	if (S_ISLNK(mode))
@@ -99,28 +87,66 @@ static uint32_t tree_mode(mode_t mode)
 }
 
 /* One path: its content, where git has a form for it, and its metadata. */
-static int record_entry(struct recording *recording, const struct source_entry *entry, const char *path,
-	struct error *err)
+static int record_item(struct recording *recording, struct base_item *item, struct error *err)
 {
-	struct oid oid;
-	int r = path_check(path, err);
+	const struct stat *st = &item->entry.st;
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	if (S_ISREG(entry->st.st_mode) || S_ISLNK(entry->st.st_mode)) {
-		r = source_entry_blob(entry, recording->store, path, &oid, err);
+	if (S_ISREG(st->st_mode) || S_ISLNK(st->st_mode)) {
+		r = source_draft_put(recording->store, &item->content, item->path, err);
 		if (r == 0)
-			r = recording_put(recording, strdup(path), tree_mode(entry->st.st_mode), &oid, err);
+			r = recording_put(recording, strdup(item->path), tree_mode(st->st_mode), &item->content.oid, err);
 	}
 	if (r == 0)
-		r = record_meta(recording, entry, path, err);
+		r = source_draft_put(recording->store, &item->meta, item->path, err);
+	if (r == 0)
+		r = recording_put(recording, meta_path(item->path, S_ISDIR(st->st_mode)), TREE_MODE_FILE, &item->meta.oid, err);
 	if (r < 0)
 		return r;
 	recording->files++;
-	recording->bytes += S_ISREG(entry->st.st_mode) ? (uint64_t)entry->st.st_size : 0;
+	recording->bytes += S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
 	if (recording->progress && recording->files % PROGRESS_FILES == 0)
 		recording->progress(recording->progress_arg, recording->files, recording->bytes);
 	return 0;
+}
+
+/* Records what was being read, while what was being filled is read. On failure both are empty. */
+static int record_queue(struct recording *recording, struct error *err)
+{
+	struct base_queue *read = recording->reading, *filled = recording->filling;
+	int r = base_queue_finish(read, err);
+
+	if (r == 0)
+		base_queue_start(filled);
+	for (size_t i = 0; r == 0 && i < read->count; i++)
+		r = record_item(recording, &read->items[i], err);
+	base_queue_clear(read);
+	if (r < 0)
+		base_queue_clear(filled);
+	recording->reading = filled;
+	recording->filling = read;
+	return r;
+}
+
+static int record_entry(struct recording *recording, struct source_entry *entry, const char *path,
+	struct error *err)
+{
+	int r = path_check(path, err);
+
+	if (r == 0 && base_queue_full(recording->filling, entry))
+		r = record_queue(recording, err);
+	return r < 0 ? r : base_queue_add(recording->filling, entry, path, err);
+}
+
+/* What is queued when the walk ends with R comes before whatever ended it, and so does its error. */
+static int record_rest(struct recording *recording, int r, struct error *err)
+{
+	struct error earlier = ERROR_INIT;
+	int code = record_queue(recording, &earlier);
+
+	if (code == 0)
+		code = record_queue(recording, &earlier);
+	return code < 0 ? error_set(err, code, "%s", earlier.message) : r;
 }
 
 /* ---- what is recorded already ---- */
@@ -179,7 +205,7 @@ static int already_recorded(struct recording *recording, const struct source_ent
 static int record_below(struct recording *recording, int dirfd, const char *path, struct error *err);
 
 /* ENTRY, unless it is on record, and when DEEP everything in it. */
-static int record_new(struct recording *recording, const struct source_entry *entry, const char *path,
+static int record_new(struct recording *recording, struct source_entry *entry, const char *path,
 	bool deep, struct error *err)
 {
 	int r = already_recorded(recording, entry, path, err);
@@ -232,8 +258,12 @@ int baseline_full(struct store *store, int basefd, progress_fn progress, void *a
 {
 	CLEANUP(recording_release)
 	struct recording recording = { .store = store, .progress = progress, .progress_arg = arg };
-	int r = record_below(&recording, basefd, "", err);
+	int r = recording_begin(&recording, err);
 
+	if (r < 0)
+		return r;
+	r = record_below(&recording, basefd, "", err);
+	r = record_rest(&recording, r, err);
 	return r < 0 ? r : recording_write(&recording, ret_tree, err);
 }
 
@@ -248,17 +278,15 @@ static int touch_one(struct recording *recording, int basefd, const struct chang
 	return record_new(recording, &entry, change->path, change->kind != CHANGE_DIRECTORY, err);
 }
 
-int baseline_touch(struct store *store, int basefd, const struct oid *tree, const struct changeset *set,
-	struct oid *ret_tree, struct error *err)
+static int touch_all(struct recording *recording, int basefd, const struct changeset *set, struct error *err)
 {
-	CLEANUP(recording_release) struct recording recording = { .store = store, .tree = tree };
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < set->count; i++) {
 		const char *path = set->changes[i].path;
 		size_t len = strlen(path);
 
-		r = touch_one(&recording, basefd, &set->changes[i], err);
+		r = touch_one(recording, basefd, &set->changes[i], err);
 		/* What lies below a directory that goes was recorded with it: not twice. */
 		if (set->changes[i].kind == CHANGE_DIRECTORY)
 			continue;
@@ -266,6 +294,19 @@ int baseline_touch(struct store *store, int basefd, const struct oid *tree, cons
 			set->changes[i + 1].path[len] == '/')
 			i++;
 	}
+	return r;
+}
+
+int baseline_touch(struct store *store, int basefd, const struct oid *tree, const struct changeset *set,
+	struct oid *ret_tree, struct error *err)
+{
+	CLEANUP(recording_release) struct recording recording = { .store = store, .tree = tree };
+	int r = recording_begin(&recording, err);
+
+	if (r < 0)
+		return r;
+	r = touch_all(&recording, basefd, set, err);
+	r = record_rest(&recording, r, err);
 	if (r < 0)
 		return r;
 	if (recording.count == 0) {

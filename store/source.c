@@ -172,8 +172,8 @@ static bool same_state(const struct stat *a, const struct stat *b)
 		a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-static int write_file_blob(struct store *store, int fd, uint64_t size, const char *path, struct oid *ret,
-	struct error *err)
+/* SIZE bytes from the beginning of FD. */
+static int draft_file(int fd, uint64_t size, const char *path, struct blob_draft *ret, struct error *err)
 {
 	int r;
 
@@ -181,37 +181,50 @@ static int write_file_blob(struct store *store, int fd, uint64_t size, const cha
 		return error_set(err, -EFBIG, "'%s' is larger than %llu bytes", path, OBJECT_BYTES_MAX);
 	if (lseek(fd, 0, SEEK_SET) < 0)
 		return error_errno(err, errno, "read '%s'", path);
-	r = repo_blob_write_fd(store->repo, fd, size, ret, err);
+	r = blob_draft_read(fd, size, ret, err);
 	if (r == -EAGAIN)
 		return changed_while_read(path, err);
 	return r < 0 ? error_prefix(err, r, "'%s'", path) : 0;
 }
 
-int source_entry_blob(const struct source_entry *entry, struct store *store, const char *path,
-	struct oid *ret, struct error *err)
+static int draft_target(const struct source_entry *entry, const char *path, struct blob_draft *ret,
+	struct error *err)
+{
+	char target[PATH_MAX + 1];
+	size_t size = 0;
+	int r = read_target(entry, path, target, &size, err);
+
+	if (r < 0)
+		return r;
+	r = blob_draft_copy(target, size, ret, err);
+	return r < 0 ? error_prefix(err, r, "'%s'", path) : 0;
+}
+
+int source_entry_draft(const struct source_entry *entry, const char *path, struct blob_draft *ret,
+	struct error *err)
 {
 	cleanup_close int fd = -EBADF;
-	char target[PATH_MAX + 1];
 	struct stat after;
-	size_t size = 0;
 	int r;
 
-	if (S_ISLNK(entry->st.st_mode)) {
-		r = read_target(entry, path, target, &size, err);
-		if (r < 0)
-			return r;
-		r = repo_blob_write(store->repo, target, size, ret, err);
-		return r < 0 ? error_prefix(err, r, "'%s'", path) : 0;
-	}
+	if (S_ISLNK(entry->st.st_mode))
+		return draft_target(entry, path, ret, err);
 	fd = source_entry_read(entry, path, err);
 	if (fd < 0)
 		return fd;
-	r = write_file_blob(store, fd, (uint64_t)entry->st.st_size, path, ret, err);
+	r = draft_file(fd, (uint64_t)entry->st.st_size, path, ret, err);
 	if (r < 0)
 		return r;
 	if (fstat(fd, &after) < 0)
 		return error_errno(err, errno, "stat '%s'", path);
 	return same_state(&entry->st, &after) ? 0 : changed_while_read(path, err);
+}
+
+int source_draft_put(struct store *store, struct blob_draft *draft, const char *path, struct error *err)
+{
+	int r = repo_blob_put(store->repo, draft, err);
+
+	return r < 0 ? error_prefix(err, r, "'%s'", path) : 0;
 }
 
 /* ---- comparisons ---- */
@@ -315,18 +328,20 @@ int source_content_equal(const struct source_entry *a, const struct source_entry
 
 int source_put_file(struct store *store, int fd, uint64_t size, struct change *change, struct error *err)
 {
+	cleanup_blob_draft struct blob_draft draft = BLOB_DRAFT_INIT;
 	struct hash128 object;
-	struct oid blob;
 	uint64_t object_size;
-	int r = write_file_blob(store, fd, size, change->path, &blob, err);
+	int r = draft_file(fd, size, change->path, &draft, err);
 
+	if (r == 0)
+		r = source_draft_put(store, &draft, change->path, err);
 	if (r < 0)
 		return r;
 	/* From the blob, not from the file again: blob and object are the same bytes for certain. */
-	r = object_materialise(store, &blob, NULL, &object, &object_size, err);
+	r = object_materialise(store, &draft.oid, NULL, &object, &object_size, err);
 	if (r < 0)
 		return error_prefix(err, r, "'%s'", change->path);
-	change->blob = blob;
+	change->blob = draft.oid;
 	change->size = object_size;
 	change->meta.present |= META_OBJECT;
 	change->meta.object = object;
@@ -351,6 +366,21 @@ static int put_entry_file(struct store *store, const struct source_entry *entry,
 	return same_state(&entry->st, &after) ? 0 : changed_while_read(change->path, err);
 }
 
+static int put_entry_symlink(struct store *store, const struct source_entry *entry, struct change *change,
+	struct error *err)
+{
+	cleanup_blob_draft struct blob_draft draft = BLOB_DRAFT_INIT;
+	int r = source_entry_draft(entry, change->path, &draft, err);
+
+	if (r == 0)
+		r = source_draft_put(store, &draft, change->path, err);
+	if (r < 0)
+		return r;
+	change->blob = draft.oid;
+	change->size = (uint64_t)entry->st.st_size;
+	return 0;
+}
+
 static enum change_kind kind_of(mode_t mode)
 {
 	if (S_ISREG(mode))
@@ -371,10 +401,8 @@ int source_add_entry(struct changeset *set, struct store *store, const struct so
 	r = source_entry_meta(entry, path, &change->meta, err);
 	if (r == 0 && change->kind == CHANGE_FILE)
 		r = put_entry_file(store, entry, change, err);
-	if (r == 0 && change->kind == CHANGE_SYMLINK) {
-		r = source_entry_blob(entry, store, path, &change->blob, err);
-		change->size = (uint64_t)entry->st.st_size;
-	}
+	if (r == 0 && change->kind == CHANGE_SYMLINK)
+		r = put_entry_symlink(store, entry, change, err);
 	if (r < 0)
 		return r;
 	if (ret)

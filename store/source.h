@@ -57,9 +57,11 @@ int source_entry_meta(const struct source_entry *entry, const char *path, struct
 	struct error *err);
 /* A reading fd of a regular file, at its beginning. */
 int source_entry_read(const struct source_entry *entry, const char *path, struct error *err);
-/* The content of a regular file or the target of a symlink, as a blob of the open batch. */
-int source_entry_blob(const struct source_entry *entry, struct store *store, const char *path,
-	struct oid *ret, struct error *err);
+/* The content of a regular file or the target of a symlink, as blob_draft_read() and blob_draft_copy(). Threads: any, several at once. */
+int source_entry_draft(const struct source_entry *entry, const char *path, struct blob_draft *ret,
+	struct error *err);
+/* Into the open batch: repo_blob_put() with PATH in the message. */
+int source_draft_put(struct store *store, struct blob_draft *draft, const char *path, struct error *err);
 
 /* Type, mode (not of symlinks), owner and attributes are the same; times do not count. */
 int source_metadata_equal(const struct source_entry *a, const struct source_entry *b, const char *path,

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/base/parallel.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+
+#include "store/base/cleanup.h"
 
 struct range {
 	parallel_fn fn;
@@ -24,6 +25,26 @@ static unsigned processors(void)
 	return count < 1 ? 1 : (unsigned)count;
 }
 
+/* How many threads are worth it for COUNT pieces of work. */
+static size_t thread_count(size_t count)
+{
+	size_t threads = processors();
+
+	if (threads > PARALLEL_MAX)
+		threads = PARALLEL_MAX;
+	return threads < count ? threads : count;
+}
+
+static void signals_block(sigset_t *ret_old)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, ret_old);
+}
+
+/* ---- ranges ---- */
+
 static void *work(void *arg)
 {
 	struct range *range = arg;
@@ -35,18 +56,13 @@ static void *work(void *arg)
 int parallel_run(size_t count, size_t piece_min, parallel_fn fn, void *arg, struct error *err)
 {
 	struct range ranges[PARALLEL_MAX];
-	size_t pieces = processors();
-	sigset_t all, old;
+	size_t pieces = thread_count(count / piece_min);
+	sigset_t old;
 	int r = 0;
 
-	if (pieces > PARALLEL_MAX)
-		pieces = PARALLEL_MAX;
-	if (pieces > count / piece_min)
-		pieces = count / piece_min;
 	if (pieces < 2)
 		return count ? fn(arg, 0, count, err) : 0;
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
+	signals_block(&old);
 	for (size_t i = pieces; i-- > 0;) {
 		ranges[i] = (struct range){ .fn = fn, .arg = arg, .from = count * i / pieces, .to = count * (i + 1) / pieces };
 		ranges[i].started = i > 0 && pthread_create(&ranges[i].thread, NULL, work, &ranges[i]) == 0;
@@ -61,4 +77,59 @@ int parallel_run(size_t count, size_t piece_min, parallel_fn fn, void *arg, stru
 			r = error_set(err, ranges[i].code, "%s", ranges[i].err.message);
 	}
 	return r;
+}
+
+/* ---- one item at a time ---- */
+
+static void item_failed(struct parallel *parallel, size_t index, int code, const struct error *err)
+{
+	SCOPED_LOCK(&parallel->lock);
+	if (parallel->err.code == 0 || index < parallel->failed) {
+		parallel->failed = index;
+		parallel->err = *err;
+		parallel->err.code = code;
+	}
+}
+
+/* A failure ends the taking for all: whatever comes before it has been taken, and is worked on to its end. */
+static void *take_items(void *arg)
+{
+	struct error failure = ERROR_INIT;
+	struct parallel *parallel = arg;
+	size_t i;
+
+	while ((i = atomic_fetch_add(&parallel->next, 1)) < parallel->count) {
+		int code = parallel->fn(parallel->arg, i, &failure);
+
+		if (code < 0) {
+			item_failed(parallel, i, code, &failure);
+			atomic_store(&parallel->next, parallel->count);
+			break;
+		}
+	}
+	return NULL;
+}
+
+void parallel_begin(struct parallel *ret, size_t count, parallel_item_fn fn, void *arg)
+{
+	size_t threads = thread_count(count);
+	sigset_t old;
+
+	*ret = (struct parallel){ .fn = fn, .arg = arg, .count = count, .lock = PTHREAD_MUTEX_INITIALIZER, .err = ERROR_INIT };
+	if (threads < 2)
+		return;
+	signals_block(&old);
+	while (ret->helper_count < threads - 1 &&
+		pthread_create(&ret->helpers[ret->helper_count], NULL, take_items, ret) == 0)
+		ret->helper_count++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+int parallel_end(struct parallel *parallel, struct error *err)
+{
+	take_items(parallel);
+	while (parallel->helper_count > 0)
+		pthread_join(parallel->helpers[--parallel->helper_count], NULL);
+	pthread_mutex_destroy(&parallel->lock);
+	return parallel->err.code < 0 ? error_set(err, parallel->err.code, "%s", parallel->err.message) : 0;
 }

@@ -196,6 +196,25 @@ static bool is_stored(const struct repo *repo, const struct oid *oid, const git_
 	return false;
 }
 
+int batch_put_hashed(struct repo *repo, git_object_t type, void *data, size_t size, const struct oid *oid,
+	struct error *err)
+{
+	cleanup_free void *owned = data;
+	git_oid id = oid_to_git(oid);
+	int rc;
+
+	if (!repo->batch.open)
+		return error_set(err, -EINVAL, "write to '%s': no batch is open", repo->path);
+	/* The odb was refreshed when the batch began; our own flushes refresh it as well. */
+	if (is_stored(repo, oid, &id))
+		return 0;
+	rc = batch_add(&repo->batch, oid, type, data, size);
+	if (rc < 0)
+		return error_errno(err, -rc, "object '%s'", OID_HEX(oid));
+	TAKE_PTR(owned);
+	return repo->batch.bytes > REPO_BATCH_BYTES ? batch_flush(repo, err) : 0;
+}
+
 int batch_put(struct repo *repo, git_object_t type, void *data, size_t size, struct oid *ret,
 	struct error *err)
 {
@@ -204,26 +223,14 @@ int batch_put(struct repo *repo, git_object_t type, void *data, size_t size, str
 	git_oid id;
 	int rc;
 
-	if (!repo->batch.open)
-		return error_set(err, -EINVAL, "write to '%s': no batch is open", repo->path);
 	rc = libgit2.odb_hash(&id, data ? data : "", size, type);
 	if (rc < 0)
 		return git_failure(err, rc, -EIO, "hash an object for '%s'", repo->path);
 	oid = oid_from_git(&id);
-	/* The odb was refreshed when the batch began; our own flushes refresh it as well. */
-	if (!is_stored(repo, &oid, &id)) {
-		rc = batch_add(&repo->batch, &oid, type, data, size);
-		if (rc < 0)
-			return error_errno(err, -rc, "object '%s'", OID_HEX(&oid));
-		TAKE_PTR(owned);
-		if (repo->batch.bytes > REPO_BATCH_BYTES) {
-			rc = batch_flush(repo, err);
-			if (rc < 0)
-				return rc;
-		}
-	}
-	*ret = oid;
-	return 0;
+	rc = batch_put_hashed(repo, type, TAKE_PTR(owned), size, &oid, err);
+	if (rc == 0)
+		*ret = oid;
+	return rc;
 }
 
 int repo_batch_begin(struct repo *repo, struct error *err)

@@ -6,39 +6,95 @@
 #include "store/base/io.h"
 #include "store/git/internal.h"
 
-int repo_blob_write(struct repo *repo, const void *data, size_t size, struct oid *ret, struct error *err)
-{
-	void *copy = NULL;
+/* ---- writing ---- */
 
-	if (size > 0) {
-		copy = malloc(size);
-		if (!copy)
-			return error_errno(err, ENOMEM, "blob of %zu bytes", size);
-		memcpy(copy, data, size);
-	}
-	return batch_put(repo, GIT_OBJECT_BLOB, copy, size, ret, err);
+void blob_draft_release(struct blob_draft *draft)
+{
+	free(draft->data);
+	*draft = (struct blob_draft)BLOB_DRAFT_INIT;
 }
 
-int repo_blob_write_fd(struct repo *repo, int fd, uint64_t size, struct oid *ret, struct error *err)
+int blob_draft_reserve(struct blob_draft *draft, uint64_t size, struct error *err)
 {
-	cleanup_free char *data = NULL;
-	char beyond;
-	ssize_t got, more;
+	void *data;
 
 	if (size >= SIZE_MAX)
 		return error_errno(err, EFBIG, "blob of %llu bytes", (unsigned long long)size);
-	data = malloc(size + 1);
+	if (draft->data && draft->size >= size)
+		return 0;
+	data = realloc(draft->data, size + 1);
 	if (!data)
 		return error_errno(err, ENOMEM, "blob of %llu bytes", (unsigned long long)size);
-	got = io_read(fd, data, size);
+	draft->data = data;
+	draft->size = size;
+	return 0;
+}
+
+static int draft_hash(struct blob_draft *draft, size_t size, struct error *err)
+{
+	draft->size = size;
+	return repo_blob_id(draft->data, size, &draft->oid, err);
+}
+
+int blob_draft_copy(const void *data, size_t size, struct blob_draft *ret, struct error *err)
+{
+	int rc = blob_draft_reserve(ret, size, err);
+
+	if (rc < 0)
+		return rc;
+	if (size > 0)
+		memcpy(ret->data, data, size);
+	return draft_hash(ret, size, err);
+}
+
+int blob_draft_read(int fd, uint64_t size, struct blob_draft *ret, struct error *err)
+{
+	char beyond;
+	ssize_t got, more;
+	int rc = blob_draft_reserve(ret, size, err);
+
+	if (rc < 0)
+		return rc;
+	got = io_read(fd, ret->data, size);
 	more = got < 0 ? got : io_read(fd, &beyond, 1);
 	if (more < 0)
 		return error_errno(err, (int)-more, "read a file of %llu bytes", (unsigned long long)size);
 	if ((uint64_t)got != size || more != 0)
 		return error_set(err, -EAGAIN, "a file of %llu bytes has %s while it was read",
 			(unsigned long long)size, more ? "grown" : "shrunk");
-	return batch_put(repo, GIT_OBJECT_BLOB, TAKE_PTR(data), size, ret, err);
+	return draft_hash(ret, size, err);
 }
+
+int repo_blob_put(struct repo *repo, struct blob_draft *draft, struct error *err)
+{
+	return batch_put_hashed(repo, GIT_OBJECT_BLOB, TAKE_PTR(draft->data), draft->size, &draft->oid, err);
+}
+
+int repo_blob_write(struct repo *repo, const void *data, size_t size, struct oid *ret, struct error *err)
+{
+	cleanup_blob_draft struct blob_draft draft = BLOB_DRAFT_INIT;
+	int rc = blob_draft_copy(data, size, &draft, err);
+
+	if (rc == 0)
+		rc = repo_blob_put(repo, &draft, err);
+	if (rc == 0)
+		*ret = draft.oid;
+	return rc;
+}
+
+int repo_blob_write_fd(struct repo *repo, int fd, uint64_t size, struct oid *ret, struct error *err)
+{
+	cleanup_blob_draft struct blob_draft draft = BLOB_DRAFT_INIT;
+	int rc = blob_draft_read(fd, size, &draft, err);
+
+	if (rc == 0)
+		rc = repo_blob_put(repo, &draft, err);
+	if (rc == 0)
+		*ret = draft.oid;
+	return rc;
+}
+
+/* ---- reading ---- */
 
 int repo_blob_read(struct repo *repo, const struct oid *oid, uint64_t limit, struct strbuf *sb,
 	struct error *err)

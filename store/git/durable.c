@@ -11,10 +11,14 @@
 #include "store/base/io.h"
 #include "store/git/internal.h"
 
+/* So much is on its way to the disk at a time, while more is made: then fsync() has little left to wait for. */
+#define WRITEBACK_BYTES (4u << 20)
+
 struct durable {
 	int dirfd, fd;
 	int failed; /* 0 or the first negative errno */
 	uint64_t offset;
+	uint64_t written, started; /* bytes in the file, and those of them that are on their way to the disk */
 	uint32_t crc;
 	struct sha1_ctx sha;
 	size_t used;
@@ -47,9 +51,16 @@ void durable_free(struct durable *file)
 
 static void durable_flush(struct durable *file)
 {
-	if (file->failed == 0 && file->used > 0)
+	if (file->failed == 0 && file->used > 0) {
 		file->failed = io_write(file->fd, file->buffer, file->used);
+		file->written += file->used;
+	}
 	file->used = 0;
+	if (file->failed == 0 && file->written - file->started >= WRITEBACK_BYTES) {
+		/* A mere hint: an error of the disk is fsync()'s to tell. */
+		sync_file_range(file->fd, (off_t)file->started, (off_t)(file->written - file->started), SYNC_FILE_RANGE_WRITE);
+		file->started = file->written;
+	}
 }
 
 static void durable_append(struct durable *file, const uint8_t *data, size_t len)

@@ -82,6 +82,9 @@ int batch_backend_new(const struct batch *batch, git_odb_backend **ret);
 /* DATA (malloc'd, SIZE bytes) becomes the batch's, also on failure. -EINVAL: no batch is open. */
 int batch_put(struct repo *repo, git_object_t type, void *data, size_t size, struct oid *ret,
 	struct error *err);
+/* The same for what is hashed already: to OID. */
+int batch_put_hashed(struct repo *repo, git_object_t type, void *data, size_t size, const struct oid *oid,
+	struct error *err);
 void batch_release(struct batch *batch);
 
 /* Write the objects below objects/ (a directory's fd) so that they are durable when it returns. */

@@ -51,61 +51,49 @@ static void put_object_header(struct durable *file, git_object_t type, uint64_t 
 
 /* ---- compressing, a stretch of the batch at a time ---- */
 
-/* Objects that are compressed at once, by several threads, before they are written one after another. */
-#define STRETCH_OBJECTS 512u
-#define STRETCH_BYTES (16u << 20)
+/*
+ * Objects that are compressed at once, by several threads, while those of the stretch before are written one after another: so
+ * two stretches are in memory.
+ */
+#define STRETCH_OBJECTS 256u
+#define STRETCH_BYTES (8u << 20)
 
 struct stretch {
 	const struct batch_object *objects; /* borrowed */
 	size_t count;
-	atomic_size_t next; /* the first that no thread has taken yet */
 	struct deflated deflated[STRETCH_OBJECTS];
 };
 
-static void stretch_release(struct stretch *stretch)
+static void stretch_free(struct stretch *stretch)
 {
+	if (!stretch)
+		return;
 	for (size_t i = 0; i < stretch->count; i++)
 		deflated_release(&stretch->deflated[i]);
 	free(stretch);
 }
-DEFINE_CLEANUP(stretch_release, struct stretch *);
+DEFINE_CLEANUP(stretch_free, struct stretch *);
 
-/* Each thread takes one after another, however long each takes: the range that it is given only says that it is one of them. */
-static int deflate_objects(void *arg, size_t from, size_t to, struct error *err)
+/* Of BATCH from FROM on: at least one object, at most as many as fit; none at the end of the batch. */
+static struct stretch *stretch_new(const struct batch *batch, size_t from)
 {
-	CLEANUP(deflater_freep) struct deflater *deflater = deflater_new();
-	struct stretch *stretch = arg;
-	size_t i;
-
-	if (!deflater)
-		return error_errno(err, ENOMEM, "compress");
-	while ((i = atomic_fetch_add(&stretch->next, 1)) < stretch->count) {
-		const struct batch_object *object = &stretch->objects[i];
-		int rc = deflater_run(deflater, object->data, object->size, &stretch->deflated[i]);
-
-		if (rc < 0)
-			return error_errno(err, -rc, "compress object '%s'", OID_HEX(&object->oid));
-	}
-	return 0;
-}
-
-/* Of BATCH from FROM on: at least one object, at most as many as fit. */
-static int stretch_deflate(const struct batch *batch, size_t from, struct stretch **ret, struct error *err)
-{
-	CLEANUP(stretch_releasep) struct stretch *stretch = calloc(1, sizeof *stretch);
+	struct stretch *stretch = calloc(1, sizeof *stretch);
 	size_t bytes = 0;
-	int rc;
 
 	if (!stretch)
-		return error_errno(err, ENOMEM, "pack");
+		return NULL;
 	stretch->objects = &batch->objects[from];
 	while (stretch->count < STRETCH_OBJECTS && from + stretch->count < batch->count && bytes < STRETCH_BYTES)
 		bytes += stretch->objects[stretch->count++].size;
-	rc = parallel_run(stretch->count, 1, deflate_objects, stretch, err);
-	if (rc < 0)
-		return rc;
-	*ret = TAKE_PTR(stretch);
-	return 0;
+	return stretch;
+}
+
+static int stretch_deflate(struct stretch *stretch, size_t index, struct deflater *deflater, struct error *err)
+{
+	const struct batch_object *object = &stretch->objects[index];
+	int rc = deflater_run(deflater, object->data, object->size, &stretch->deflated[index]);
+
+	return rc < 0 ? error_errno(err, -rc, "compress object '%s'", OID_HEX(&object->oid)) : 0;
 }
 
 static int pack_object(struct durable *file, const struct batch_object *object, const struct deflated *deflated,
@@ -122,22 +110,64 @@ static int pack_object(struct durable *file, const struct batch_object *object, 
 	return 0;
 }
 
+/* One stretch is written by one thread while all others compress the next, and that one helps when it is done. */
+struct step {
+	struct durable *file;
+	struct stretch *compressed; /* to be written; NULL in the first step */
+	struct pack_entry *entries; /* of its objects */
+	struct stretch *next; /* to be compressed; empty in the last step */
+	atomic_size_t taken; /* the first piece of work that no thread has taken yet: 0 is the writing */
+};
+
+static int step_write(struct step *step, struct error *err)
+{
+	const struct stretch *stretch = step->compressed;
+	int rc = 0;
+
+	for (size_t i = 0; stretch && rc == 0 && i < stretch->count; i++)
+		rc = pack_object(step->file, &stretch->objects[i], &stretch->deflated[i], &step->entries[i], err);
+	return rc;
+}
+
+/* Each thread takes one after another, however long each takes: the range that it is given only says that it is one of them. */
+static int step_work(void *arg, size_t from, size_t to, struct error *err)
+{
+	CLEANUP(deflater_freep) struct deflater *deflater = deflater_new();
+	struct step *step = arg;
+	int rc = 0;
+	size_t i;
+
+	if (!deflater)
+		return error_errno(err, ENOMEM, "compress");
+	while (rc == 0 && (i = atomic_fetch_add(&step->taken, 1)) <= step->next->count)
+		rc = i == 0 ? step_write(step, err) : stretch_deflate(step->next, i - 1, deflater, err);
+	return rc;
+}
+
 static int pack_objects(struct durable *file, const struct batch *batch, struct pack_entry *entries,
 	struct error *err)
 {
+	CLEANUP(stretch_freep) struct stretch *compressed = NULL;
+	size_t at = 0;
+
 	durable_write(file, "PACK", 4);
 	put_be32(file, 2);
 	put_be32(file, (uint32_t)batch->count);
-	for (size_t at = 0; at < batch->count;) {
-		CLEANUP(stretch_releasep) struct stretch *stretch = NULL;
-		int rc = stretch_deflate(batch, at, &stretch, err);
+	do {
+		CLEANUP(stretch_freep) struct stretch *next = stretch_new(batch, at);
+		size_t before = compressed ? compressed->count : 0;
+		struct step step = { file, compressed, &entries[at - before], next, 0 };
+		int rc;
 
-		for (size_t i = 0; rc == 0 && i < stretch->count; i++)
-			rc = pack_object(file, &stretch->objects[i], &stretch->deflated[i], &entries[at + i], err);
+		if (!next)
+			return error_errno(err, ENOMEM, "pack");
+		rc = parallel_run(next->count + 1, 1, step_work, &step, err);
 		if (rc < 0)
 			return rc;
-		at += stretch->count;
-	}
+		at += next->count;
+		stretch_free(compressed);
+		compressed = TAKE_PTR(next);
+	} while (compressed->count > 0);
 	return 0;
 }
 

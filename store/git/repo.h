@@ -79,6 +79,27 @@ void repo_trial_end(struct repo *repo, const struct repo_trial *trial);
 int repo_blob_write(struct repo *repo, const void *data, size_t size, struct oid *ret, struct error *err);
 /* The rest of FD (SIZE bytes as fstat said; more or fewer is -EAGAIN: it changes while being read). */
 int repo_blob_write_fd(struct repo *repo, int fd, uint64_t size, struct oid *ret, struct error *err);
+/*
+ * The same in two steps: what is to become a blob is read and hashed (blob_draft_copy(), blob_draft_read()), then written
+ * (repo_blob_put()). Threads: the first step needs no handle; any number of threads may be at it.
+ */
+struct blob_draft {
+	void *data; /* owned; NULL once it is written */
+	size_t size; /* bytes of it; until it is read: the room there is */
+	struct oid oid;
+};
+#define BLOB_DRAFT_INIT { NULL, 0, { { 0 } } }
+/* Room for SIZE bytes, for who wants it made by another thread than reads. */
+int blob_draft_reserve(struct blob_draft *draft, uint64_t size, struct error *err);
+/* RET is empty or reserved, and to be released also on failure. */
+int blob_draft_copy(const void *data, size_t size, struct blob_draft *ret, struct error *err);
+/* The rest of FD, as for repo_blob_write_fd(). */
+int blob_draft_read(int fd, uint64_t size, struct blob_draft *ret, struct error *err);
+/* The data become the batch's, also on failure; size and oid stay. */
+int repo_blob_put(struct repo *repo, struct blob_draft *draft, struct error *err);
+void blob_draft_release(struct blob_draft *draft);
+#define cleanup_blob_draft __attribute__((cleanup(blob_draft_release)))
+
 /* Appended to SB; -E2BIG beyond LIMIT bytes, checked before inflating. */
 int repo_blob_read(struct repo *repo, const struct oid *oid, uint64_t limit, struct strbuf *sb,
 	struct error *err);

@@ -2,6 +2,7 @@
 #include "tests/unit/source_support.h"
 
 #include <errno.h>
+#include <sched.h>
 
 #include "store/baseline.h"
 
@@ -145,6 +146,82 @@ Test(baseline, full_refuses_what_is_too_deep)
 	bench_run(&bench, "mkdir base; cd base; for i in $(seq 257); do mkdir d; cd d; done");
 	fd = bench_open(&bench, "base");
 	must_fail(-EINVAL, "nested deeper", baseline_full(bench.store, fd, NULL, NULL, &tree, &err));
+}
+
+/* Several times what is read at once, in directories and subdirectories, files without content and symlinks among them. */
+static const char many_files[] =
+	"mkdir -p base; cd base; for d in $(seq 25); do mkdir -p d$d/sub; for f in $(seq 20); do echo $d-$f > d$d/f$f; done;"
+	"echo $d > d$d/sub/x; : > d$d/e; ln -s f$d d$d/l; done";
+
+static void use_processors(int most)
+{
+	cpu_set_t all, some;
+
+	cr_assert_eq(sched_getaffinity(0, sizeof all, &all), 0);
+	CPU_ZERO(&some);
+	for (size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&some) < most; i++)
+		if (CPU_ISSET(i, &all))
+			CPU_SET(i, &some);
+	cr_assert_eq(sched_setaffinity(0, sizeof some, &some), 0);
+}
+
+Test(baseline, full_of_many_files_is_the_same_tree_with_one_thread_and_with_several)
+{
+	bench_auto bench = bench_make();
+	struct listing listing = { &bench, STRBUF_INIT };
+	cleanup_close int fd = -EBADF;
+	struct progress progress = { 0 };
+	struct oid several, one;
+
+	bench_run(&bench, many_files);
+	fd = bench_open(&bench, "base");
+	must_pass(baseline_full(bench.store, fd, note_progress, &progress, &several, &err));
+	cr_assert_eq(progress.files, 25 * (20 + 5));
+	use_processors(1);
+	must_pass(baseline_full(bench.store, fd, NULL, NULL, &one, &err));
+	cr_assert(oid_equal(&several, &one));
+	must_pass(repo_tree_compare(bench.store->repo, NULL, &several, NULL, true, list_one, &listing, &err));
+	cr_assert(strstr(strbuf_text(&listing.text), "100644 d7/f13 '7-13\n'\n"), "%s", strbuf_text(&listing.text));
+	cr_assert(strstr(strbuf_text(&listing.text), "120000 d25/l 'f25'\n"));
+	cr_assert(strstr(strbuf_text(&listing.text), "100644 d2/e ''\n"));
+	strbuf_release(&listing.text);
+}
+
+static const struct failure_row {
+	const char *name, *script, *named;
+	int code;
+} failure_rows[] = {
+	{ "one too large in the middle", "cd base; truncate -s 5G d13/f7", "'d13/f7' is larger", -EFBIG },
+	{ "two too large", "cd base; truncate -s 5G d9/f9; truncate -s 5G d13/f7", "'d13/f7' is larger", -EFBIG },
+	{ "the last", "cd base; truncate -s 5G d9/sub/y", "'d9/sub/y' is larger", -EFBIG },
+	{ "too large before too deep", "cd base; truncate -s 5G d13/f7; cd d14; for i in $(seq 257); do mkdir d; cd d; done",
+		"'d13/f7' is larger", -EFBIG },
+	{ "too large just before too long", "cd base; truncate -s 5G d13/f7; n=$(printf %0250d 0); mkdir d13/f8x; cd d13/f8x;"
+		"for i in $(seq 17); do mkdir $n; cd $n; done", "'d13/f7' is larger", -EFBIG },
+	{ "too long", "cd base; n=$(printf %0250d 0); mkdir d13/f8x; cd d13/f8x; for i in $(seq 17); do mkdir $n; cd $n; done",
+		"longer than", -EINVAL },
+	{ "too deep before too large", "cd base; truncate -s 5G d14/f7; cd d13; for i in $(seq 257); do mkdir d; cd d; done",
+		"nested deeper", -EINVAL },
+};
+
+Test(baseline, full_names_the_first_path_that_fails_and_writes_nothing)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(failure_rows); i++) {
+		bench_auto bench = bench_make();
+		cleanup_close int fd = -EBADF;
+		struct error failure = ERROR_INIT;
+		struct oid tree;
+		int r;
+
+		bench_run(&bench, many_files);
+		bench_run(&bench, failure_rows[i].script);
+		fd = bench_open(&bench, "base");
+		r = baseline_full(bench.store, fd, NULL, NULL, &tree, &failure);
+		cr_assert_eq(r, failure_rows[i].code, "row '%s': %d: %s", failure_rows[i].name, r, failure.message);
+		cr_assert(strstr(failure.message, failure_rows[i].named), "row '%s': %s", failure_rows[i].name, failure.message);
+		repo_batch_abort(bench.store->repo);
+		bench_run(&bench, "test -z \"$(find store/git/objects -type f)\"");
+	}
 }
 
 /* ---- touched ---- */

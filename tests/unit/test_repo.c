@@ -4,6 +4,8 @@
 
 #include "tests/unit/repo_fixture.h"
 
+#include <malloc.h>
+
 TestSuite(repo, .init = setup, .fini = teardown, .timeout = 300);
 
 /* ---- the repository ---- */
@@ -201,6 +203,31 @@ Test(repo, a_large_batch_is_flushed_by_itself)
 	fsck();
 }
 
+Test(repo, a_batch_of_many_objects_is_one_good_pack)
+{
+	enum { COUNT = 1000 }; /* many times what is compressed at once */
+	cleanup_strbuf struct strbuf sb = STRBUF_INIT;
+	cleanup_free char *count = NULL;
+	struct oid oids[COUNT];
+	char text[32];
+
+	must_pass(repo_batch_begin(repo, &err));
+	for (size_t i = 0; i < COUNT; i++) {
+		snprintf(text, sizeof text, "object %zu", i);
+		oids[i] = blob(text);
+	}
+	must_pass(repo_batch_commit(repo, &err));
+	for (size_t i = 0; i < COUNT; i++) {
+		snprintf(text, sizeof text, "object %zu", i);
+		strbuf_reset(&sb);
+		must_pass(repo_blob_read(repo, &oids[i], 100, &sb, &err));
+		cr_assert_str_eq(sb.buf, text);
+	}
+	count = shell("git verify-pack -v git/objects/pack/*.idx | grep -c ' blob '");
+	cr_assert_str_eq(count, "1000");
+	fsck();
+}
+
 Test(repo, an_open_handle_survives_git_gc)
 {
 	cleanup_repo struct repo *other = NULL;
@@ -275,6 +302,48 @@ Test(repo, blob_from_a_file_that_changes)
 	lseek(fd, 0, SEEK_SET);
 	must_fail(repo_blob_write_fd(repo, fd, 11, &oid, &err), -EAGAIN);
 	must_name("shrunk");
+}
+
+Test(repo, blob_in_two_steps)
+{
+	static const struct {
+		const char *name;
+		size_t reserved;
+	} table[] = { { "nothing reserved", 0 }, { "too little", 3 }, { "enough", 1000 }, { "too much", 4096 } };
+
+	free(shell("printf %%01000d 7 > file"));
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		cleanup_blob_draft struct blob_draft draft = BLOB_DRAFT_INIT;
+		cleanup_strbuf struct strbuf sb = STRBUF_INIT;
+		cleanup_close int fd = -EBADF;
+		char path[128];
+
+		snprintf(path, sizeof path, "%s/file", root);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (table[i].reserved)
+			must_pass(blob_draft_reserve(&draft, table[i].reserved, &err));
+		must_pass(blob_draft_read(fd, 1000, &draft, &err));
+		cr_assert_eq(draft.size, 1000, "row '%s'", table[i].name);
+		cr_assert_geq(malloc_usable_size(draft.data), 1000, "row '%s'", table[i].name);
+		assert_oid(draft.oid, shell_oid("git hash-object file"));
+		cr_assert(!repo_object_exists(repo, &draft.oid), "row '%s': written already", table[i].name);
+		must_pass(repo_batch_begin(repo, &err));
+		must_pass(repo_blob_put(repo, &draft, &err));
+		cr_assert_null(draft.data);
+		must_pass(repo_blob_read(repo, &draft.oid, 1000, &sb, &err));
+		cr_assert(sb.len == 1000 && sb.buf[0] == '0' && sb.buf[999] == '7', "row '%s'", table[i].name);
+		repo_batch_abort(repo);
+	}
+}
+
+Test(repo, blob_draft_needs_a_batch_to_be_put)
+{
+	cleanup_blob_draft struct blob_draft draft = BLOB_DRAFT_INIT;
+
+	must_pass(blob_draft_copy("x", 1, &draft, &err));
+	must_fail(repo_blob_put(repo, &draft, &err), -EINVAL);
+	must_name("batch");
+	cr_assert_null(draft.data);
 }
 
 Test(repo, strict_hash_verification_finds_a_swapped_object)
