@@ -18,6 +18,8 @@ static _Thread_local bool usual;
 
 int creds_thread_init(void)
 {
+	/* Refused only to who is not root, and could not act for anybody. */
+	syscall(SYS_setgroups, 0, NULL);
 	/* The umask belongs to the fs_struct, which threads share unless told otherwise. */
 	if (unshare(CLONE_FS) < 0)
 		return -errno;
@@ -36,16 +38,22 @@ static long set_fs_ids(uid_t uid, gid_t gid)
 	return 0;
 }
 
-/* setfsuid() to a user drops the filesystem capabilities from the effective set; raise what we need again. */
-static int raise_override(void)
+/* The effective set without DROP, and with what of RAISE is permitted; bits of capabilities below 32. 0 or -errno. */
+static int change_capabilities(uint32_t drop, uint32_t raise)
 {
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct data[2];
 
 	if (syscall(SYS_capget, &header, data) < 0)
 		return -errno;
-	data[0].effective |= data[0].permitted & (1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH);
+	data[0].effective = (data[0].effective & ~drop) | (data[0].permitted & raise);
 	return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
+/* setfsuid() to a user drops the filesystem capabilities from the effective set; raise what we need again. */
+static int raise_override(void)
+{
+	return change_capabilities(0, 1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH);
 }
 
 int creds_assume(struct creds *creds, uid_t uid, gid_t gid, mode_t mask)
@@ -56,9 +64,21 @@ int creds_assume(struct creds *creds, uid_t uid, gid_t gid, mode_t mask)
 	creds->uid = uid;
 	creds->gid = gid;
 	creds->active = true;
+	creds->renounced = creds->grouped = false;
 	if (uid == 0 && gid == 0)
 		return 0;
 	if (set_fs_ids(uid, gid) < 0 || (uid != 0 && raise_override() < 0)) {
+		creds_restore(creds);
+		return -EPERM;
+	}
+	return 0;
+}
+
+int creds_renounce(struct creds *creds, gid_t gid, const gid_t *groups, size_t count)
+{
+	*creds = (struct creds){ .active = true, .renounced = true, .grouped = count > 0, .gid = gid };
+	if ((count && syscall(SYS_setgroups, count, groups) < 0) || (gid != 0 && set_fs_ids(0, gid) < 0) ||
+		change_capabilities(1u << CAP_FSETID, 0) < 0) {
 		creds_restore(creds);
 		return -EPERM;
 	}
@@ -73,6 +93,10 @@ void creds_restore(struct creds *creds)
 	/* Back to 0 the kernel gives the filesystem capabilities back by itself. */
 	if (creds->uid != 0 || creds->gid != 0)
 		set_fs_ids(0, 0);
+	if (creds->grouped)
+		syscall(SYS_setgroups, 0, NULL);
+	if (creds->renounced)
+		change_capabilities(0, 1u << CAP_FSETID);
 	if (creds->masked)
 		umask(creds->old_umask);
 }

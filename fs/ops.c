@@ -26,7 +26,7 @@ struct overlay_cred ops_cred(fuse_req_t req)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 
-	return (struct overlay_cred){ ctx->uid, ctx->gid, ctx->umask };
+	return (struct overlay_cred){ ctx->uid, ctx->gid, ctx->umask, ctx->pid };
 }
 
 void ops_fill_entry(const struct overlay_entry *entry, struct fuse_entry_param *param)

@@ -26,6 +26,9 @@ void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, 
 	set |= to_set & FUSE_SET_ATTR_SIZE ? SET_SIZE : 0;
 	set |= to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW) ? SET_ATIME : 0;
 	set |= to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW) ? SET_MTIME : 0;
+	/* A request to set nothing is all that the kernel says before a write, or at a chown(2) for no owner. */
+	if (session->kill_setid && (attr->st_mode & SETATTR_KILL_SETID || set == 0))
+		set |= SET_KILL;
 	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
 		attr->st_atim.tv_nsec = UTIME_NOW;
 	if (to_set & FUSE_SET_ATTR_MTIME_NOW)

@@ -9,6 +9,7 @@
 
 #include "fs/kernel_abi.h"
 #include "fs/passthrough.h"
+#include "fs/setid.h"
 #include "store/base/cleanup.h"
 #include "store/base/io.h"
 
@@ -195,18 +196,63 @@ static ssize_t write_some(int fd, const char *buf, size_t size, off_t off)
 	return (ssize_t)done;
 }
 
+/* A file that a request writes. */
+struct content_change {
+	struct fdref file;
+	struct creds creds;
+	bool kills; /* set-id bits */
+};
+#define CONTENT_CHANGE_INIT { FDREF_INIT, CREDS_INIT, false }
+
+/* What the request says of the caller's CAP_FSETID. */
+enum fsetid { FSETID_HELD, FSETID_LACKED, FSETID_NOT_SAID };
+
+/*
+ * Open node INO to be written for the request: set-id bits end with that where they must. Nearly always they have ended by
+ * then, for the kernel first sends a SETATTR, whose answer tells it of them. 0 or -errno.
+ */
+static int content_change_begin(fuse_req_t req, fuse_ino_t ino, enum fsetid fsetid, struct content_change *change)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	const struct caller caller = { ctx->pid, ctx->uid, ctx->gid };
+	struct session *session = fuse_req_userdata(req);
+	struct stat st;
+	int r = overlay_open(session->overlay, ino, FD_WRITE, &change->file);
+
+	if (r < 0 || !session->kill_setid || fsetid == FSETID_HELD)
+		return r;
+	if (fstat(change->file.fd, &st) < 0)
+		return -errno;
+	if (!setid_is_set(&st) || (fsetid == FSETID_NOT_SAID && caller_has_fsetid(&caller)))
+		return 0;
+	r = setid_begin(&change->creds, &st, &caller);
+	change->kills = r == 0;
+	return r;
+}
+
+/* Before the reply. */
+static void content_change_end(fuse_req_t req, fuse_ino_t ino, struct content_change *change)
+{
+	creds_restore(&change->creds);
+	if (change->kills)
+		session_node_spoiled(fuse_req_userdata(req), ino);
+	fdref_release(&change->file);
+}
+
 void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
 	struct fuse_file_info *fi)
 {
 	struct session *session = ops_begin(req, REQUEST_WRITE);
-	cleanup_fdref struct fdref file = FDREF_INIT;
-	ssize_t n = overlay_open(session->overlay, ino, FD_WRITE, &file);
+	struct content_change change = CONTENT_CHANGE_INIT;
+	enum fsetid fsetid = (unsigned)fi->flags & WRITE_KILL_SETID ? FSETID_LACKED : FSETID_HELD;
+	ssize_t n = content_change_begin(req, ino, fsetid, &change);
 
 	/* Through a shared mapping it is in the page cache already, for all to see. */
 	if (n == -EROFS)
-		session_pages_spoiled(session, ino);
+		session_node_spoiled(session, ino);
 	if (n == 0)
-		n = write_some(file.fd, buf, size, off);
+		n = write_some(change.file.fd, buf, size, off);
+	content_change_end(req, ino, &change);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else
@@ -255,12 +301,14 @@ void ops_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file
 void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
 	struct fuse_file_info *fi)
 {
-	struct session *session = ops_begin(req, REQUEST_FALLOCATE);
-	cleanup_fdref struct fdref file = FDREF_INIT;
-	int r = overlay_open(session->overlay, ino, FD_WRITE, &file);
+	struct content_change change = CONTENT_CHANGE_INIT;
+	int r;
 
-	if (r == 0 && fallocate(file.fd, mode, offset, length) < 0)
+	ops_begin(req, REQUEST_FALLOCATE);
+	r = content_change_begin(req, ino, FSETID_NOT_SAID, &change);
+	if (r == 0 && fallocate(change.file.fd, mode, offset, length) < 0)
 		r = -errno;
+	content_change_end(req, ino, &change);
 	fuse_reply_err(req, -r);
 }
 
@@ -287,17 +335,18 @@ void ops_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct
 {
 	struct session *session = ops_begin(req, REQUEST_COPY_FILE_RANGE);
 	cleanup_fdref struct fdref from = FDREF_INIT;
-	cleanup_fdref struct fdref to = FDREF_INIT;
+	struct content_change to = CONTENT_CHANGE_INIT;
 	ssize_t n = overlay_open(session->overlay, ino_in, FD_READ, &from);
 
 	if (n == 0)
-		n = overlay_open(session->overlay, ino_out, FD_WRITE, &to);
+		n = content_change_begin(req, ino_out, FSETID_NOT_SAID, &to);
 	if (n == 0) {
-		n = copy_file_range(from.fd, &off_in, to.fd, &off_out, len < COPY_MAX ? len : COPY_MAX,
+		n = copy_file_range(from.fd, &off_in, to.file.fd, &off_out, len < COPY_MAX ? len : COPY_MAX,
 			(unsigned)flags);
 		if (n < 0)
 			n = -errno;
 	}
+	content_change_end(req, ino_out, &to);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else

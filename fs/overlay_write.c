@@ -11,6 +11,7 @@
 
 #include "fs/creds.h"
 #include "fs/overlay_internal.h"
+#include "fs/setid.h"
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 
@@ -410,12 +411,36 @@ static int set_size(struct overlay *overlay, uint64_t id, off_t size)
 	return ftruncate(file.fd, size) < 0 ? -errno : 0;
 }
 
+/*
+ * Work as the caller, where his change may end set-id bits. SET_KILL goes from *SET where there are none, or where it is alone
+ * and they stay. 0 or a negative errno.
+ */
+static int kill_begin(const struct change *change, const struct overlay_cred *cred, unsigned *set, struct creds *creds)
+{
+	const struct caller caller = { cred->pid, cred->uid, cred->gid };
+	struct stat st;
+
+	if (fstatat(change->ref.fd, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	if (!setid_is_set(&st)) {
+		*set &= ~(unsigned)SET_KILL;
+		return 0;
+	}
+	if (*set & SET_SIZE || !caller_has_fsetid(&caller))
+		return setid_begin(creds, &st, &caller);
+	/* Who has CAP_FSETID and writes keeps them: he only lost a capability, which the kernel has removed by itself. */
+	if (*set == SET_KILL && !caller_is_in_chown(&caller))
+		*set &= ~(unsigned)SET_KILL;
+	return 0;
+}
+
 static int set_owner_and_mode(const struct change *change, const struct stat *attributes, unsigned set)
 {
 	uid_t uid = set & SET_UID ? attributes->st_uid : (uid_t)-1;
 	gid_t gid = set & SET_GID ? attributes->st_gid : (gid_t)-1;
 
-	if (set & (SET_UID | SET_GID) && fchownat(change->ref.fd, "", uid, gid, AT_EMPTY_PATH) < 0)
+	/* A chown(2) for no owner ends set-id bits as a write does. */
+	if ((set & (SET_UID | SET_GID) || set == SET_KILL) && fchownat(change->ref.fd, "", uid, gid, AT_EMPTY_PATH) < 0)
 		return -errno;
 	/* After the owner, whose change clears set-id bits. */
 	return set & SET_MODE ? change_mode(change, attributes->st_mode & 07777) : 0;
@@ -438,12 +463,16 @@ int overlay_setattr(struct overlay_guard *guard, const struct overlay_cred *cred
 	const struct stat *attributes, unsigned set, struct stat *ret)
 {
 	cleanup_change struct change change = CHANGE_INIT;
+	cleanup_creds struct creds creds = CREDS_INIT;
 	int r = change_open(guard, id, &change);
 
-	if (r == 0 && set & (SET_MODE | SET_UID | SET_GID))
+	if (r == 0 && set & SET_KILL)
+		r = kill_begin(&change, cred, &set, &creds);
+	if (r == 0 && set & (SET_MODE | SET_UID | SET_GID | SET_KILL))
 		r = set_owner_and_mode(&change, attributes, set);
 	if (r == 0 && set & SET_SIZE)
 		r = set_size(guard->overlay, id, attributes->st_size);
+	creds_restore(&creds);
 	if (r == 0 && set & (SET_ATIME | SET_MTIME))
 		r = set_times(&change, attributes, set);
 	if (r < 0)

@@ -18,6 +18,7 @@ struct overlay_cred {
 	uid_t uid;
 	gid_t gid;
 	mode_t umask;
+	pid_t pid; /* of the thread; 0: not known */
 };
 
 /* open(2) of a new regular file; *RET is looked up once. The descriptor that made it is kept for the writes that follow. */
@@ -46,6 +47,11 @@ enum overlay_set {
 	SET_SIZE = 1 << 3,
 	SET_ATIME = 1 << 4, /* with st_atim, which may hold UTIME_NOW */
 	SET_MTIME = 1 << 5,
+	/*
+	 * End set-id bits (fs/setid.h). With SET_SIZE: the caller has no CAP_FSETID. Alone: he is about to write, or calls chown(2)
+	 * for no owner.
+	 */
+	SET_KILL = 1 << 6,
 };
 int overlay_setattr(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t id,
 	const struct stat *attributes, unsigned set, struct stat *ret);

@@ -102,6 +102,24 @@ static size_t narrow_setxattr(void *packet, size_t length)
 	return length - (size_t)(name - compatible);
 }
 
+/* What WRITE and SETATTR say of set-id bits, to where libfuse hands it on. */
+static void hand_kill_on(void *packet, size_t length)
+{
+	struct fuse_in_header *header = packet;
+	struct fuse_setattr_in *setattr = (void *)(header + 1);
+	struct fuse_write_in *write = (void *)(header + 1);
+
+	if (header->opcode == FUSE_WRITE && length >= sizeof *header + sizeof *write) {
+		write->flags &= ~WRITE_KILL_SETID;
+		if (write->write_flags & FUSE_WRITE_KILL_SUIDGID)
+			write->flags |= WRITE_KILL_SETID;
+	} else if (header->opcode == FUSE_SETATTR && length >= sizeof *header + sizeof *setattr) {
+		setattr->mode &= ~SETATTR_KILL_SETID;
+		if (setattr->valid & FATTR_KILL_SUIDGID)
+			setattr->mode |= SETATTR_KILL_SETID;
+	}
+}
+
 static ssize_t read_device(int fd, void *buf, size_t length, void *userdata)
 {
 	struct session *session = userdata;
@@ -109,9 +127,13 @@ static ssize_t read_device(int fd, void *buf, size_t length, void *userdata)
 
 	if (n <= 0)
 		return n;
-	if (!atomic_load_explicit(&session->init_unique, memory_order_acquire))
+	if (!atomic_load_explicit(&session->init_unique, memory_order_acquire)) {
 		see_init_request(session, buf, (size_t)n);
-	else if (session->setxattr_extended)
+		return n;
+	}
+	if (session->kill_setid)
+		hand_kill_on(buf, (size_t)n);
+	if (session->setxattr_extended)
 		n = (ssize_t)narrow_setxattr(buf, (size_t)n);
 	return n;
 }
@@ -126,6 +148,8 @@ static ssize_t write_init_reply(int fd, const struct iovec *iov, struct session 
 	memcpy(&reply, iov[1].iov_base, iov[1].iov_len < sizeof reply ? iov[1].iov_len : sizeof reply);
 	if (session->setxattr_extended)
 		reply.flags |= FUSE_SETXATTR_EXT;
+	if (session->kill_setid)
+		reply.flags |= FUSE_HANDLE_KILLPRIV_V2;
 	if (session->passthrough) {
 		reply.flags |= (uint32_t)ABI_INIT_EXT;
 		reply.flags2 |= (uint32_t)(ABI_INIT_PASSTHROUGH >> 32);
@@ -143,6 +167,8 @@ static ssize_t write_device(int fd, struct iovec *iov, int count, void *userdata
 		header->unique == atomic_load_explicit(&session->init_unique, memory_order_acquire)) {
 		/* Before the kernel has the answer: what it then sends is read after this. */
 		session->setxattr_extended = session->kernel_flags & FUSE_SETXATTR_EXT &&
+			iov[1].iov_len == sizeof(struct abi_init_out);
+		session->kill_setid = session->kernel_flags & FUSE_HANDLE_KILLPRIV_V2 &&
 			iov[1].iov_len == sizeof(struct abi_init_out);
 		atomic_store_explicit(&session->init_unique, UINT64_MAX, memory_order_release);
 		if (iov[1].iov_len == sizeof(struct abi_init_out))
@@ -348,8 +374,8 @@ int session_notify_attributes(struct session *session, uint64_t id)
 	return fuse_lowlevel_notify_inval_inode(session->fuse, id, -1, 0);
 }
 
-void session_pages_spoiled(struct session *session, uint64_t id)
+void session_node_spoiled(struct session *session, uint64_t id)
 {
 	if (notifier_add(session->notifier, id) < 0)
-		log_message(LOG_ERR, "a refused write may go on being shown: %s", error_text(ENOMEM));
+		log_message(LOG_ERR, "what is shown of a file may stay old: %s", error_text(ENOMEM));
 }

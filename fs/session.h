@@ -8,8 +8,9 @@
  * fuse_req_userdata().
  *
  * libfuse reads and writes through our own functions (fuse_session_custom_io), by which we see INIT
- * go by: what the kernel offers beyond what this libfuse knows (passthrough, setxattr with flags) is
- * read from the request and asked for in the reply.
+ * go by: what the kernel offers beyond what this libfuse knows (passthrough, setxattr with flags, that set-id
+ * bits are ended by us) is read from the request and asked for in the reply. What requests then say that this libfuse
+ * drops, their handlers get in a bit that nothing else uses.
  *
  * Calling sequence: session_new() → session_start() (threads serve from here on) → session_wait() →
  * session_free().
@@ -69,6 +70,10 @@ struct fuse_session;
 
 /* In the flags that the setxattr handler gets: the caller is not in the file's group, and a new ACL clears its set-gid bit. */
 #define SETXATTR_KILL_SGID (1u << 30)
+/* In fi->flags of the write handler: the caller has no CAP_FSETID. */
+#define WRITE_KILL_SETID (1u << 30)
+/* In the mode that the setattr handler gets, also where no mode is set: the change ends set-id bits. */
+#define SETATTR_KILL_SETID (1u << 31)
 
 struct session {
 	struct overlay *overlay;
@@ -87,6 +92,7 @@ struct session {
 	bool open_unneeded;	  /* OPEN may be answered ENOSYS */
 	bool opendir_unneeded;
 	bool setxattr_extended;	  /* SETXATTR comes with flags of its own */
+	bool kill_setid;	  /* the kernel leaves it to us to end set-id bits (fs/setid.h) */
 	bool has_acl;
 	uint32_t kernel_minor;	  /* of protocol 7 */
 	uint64_t kernel_flags;	  /* as INIT offered them */
@@ -137,8 +143,8 @@ void session_notices_begin(struct session *session);
 void session_notices_end(struct session *session);
 /* The name leads nowhere known any more: it is looked up again. Directory PARENT's listing too. */
 int session_notify_entry(struct session *session, uint64_t parent, const char *name);
-/* Soon, by a thread of its own: the pages of node ID are not what it holds. The one that a handler may call. */
-void session_pages_spoiled(struct session *session, uint64_t id);
+/* Soon, by a thread of its own: the pages and attributes of node ID are not what it has. The one that a handler may call. */
+void session_node_spoiled(struct session *session, uint64_t id);
 /* Attributes and cached pages (of a directory: its listing) are stale. */
 int session_notify_inode(struct session *session, uint64_t id);
 /* Attributes alone are. */

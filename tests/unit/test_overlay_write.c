@@ -4,7 +4,7 @@
 
 #include <sys/xattr.h>
 
-static const struct overlay_cred root = { 0, 0, 022 }, user = { 1000, 1000, 022 };
+static const struct overlay_cred root = { 0, 0, 022, 0 }, user = { 1000, 1000, 022, 0 };
 
 static const char base_script[] =
 	"umask 022; mkdir dir dir/sub open gone; chmod 777 open; echo -n one >file; echo -n in >dir/in; echo -n p >dir/patched; "
@@ -79,6 +79,38 @@ static bool in_base(const struct overlay_scene *made, const char *path)
 	return fstatat(made->scene.basefd, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+/* ---- set-id bits ---- */
+
+struct kill_row {
+	const struct overlay_cred *cred;
+	unsigned set;
+	mode_t wanted;
+};
+
+Test(overlay_write, set_id_bits_end_as_the_caller_would_end_them)
+{
+	static const struct kill_row rows[] = {
+		{ &user, SET_KILL, 0755 },
+		{ &root, SET_KILL, 06755 }, /* about to write, and not in chown(2) */
+		{ &user, SET_KILL | SET_SIZE, 0755 },
+		{ &root, SET_KILL | SET_SIZE, 0755 }, /* the kernel says that he has no CAP_FSETID */
+		{ &root, SET_SIZE, 06755 },
+		{ &root, SET_KILL | SET_GID, 0755 },
+		{ &user, SET_KILL | SET_GID, 0755 },
+	};
+	overlay_scene_auto made = overlay_scene_make("echo -n one >file");
+	const struct stat wanted = { .st_size = 1, .st_gid = 7 };
+	uint64_t id = find_id(made.overlay, "file");
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct stat st = { 0 };
+
+		cr_assert_eq(fchmodat(made.scene.basefd, "file", 06755, 0), 0);
+		cr_assert_eq(GUARDED(made.overlay, overlay_setattr(&guard, rows[i].cred, id, &wanted, rows[i].set, &st)), 0, "row %zu", i);
+		cr_assert_eq(st.st_mode & 07777, rows[i].wanted, "row %zu: %o", i, st.st_mode & 07777);
+	}
+}
+
 /* ---- making ---- */
 
 struct make_row {
@@ -112,7 +144,7 @@ Test(overlay_write, what_is_made_is_the_callers)
 	umask(before);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		const struct make_row *row = &rows[i];
-		struct overlay_cred cred = { 1000, 1000, row->umask };
+		struct overlay_cred cred = { 1000, 1000, row->umask, 0 };
 		char path[64];
 		struct stat st;
 		int r = make(made.overlay, &cred, row->parent, row->name, row->mode);
@@ -134,7 +166,7 @@ Test(overlay_write, what_is_made_is_the_callers)
 	cr_assert(base_stat(&made, "open/l").st_uid == 1000 && base_stat(&made, "open/l").st_gid == 1000);
 	cr_assert_eq(make(made.overlay, &root, "setgid", "root", S_IFREG | 02755), 0);
 	cr_assert_eq(base_stat(&made, "setgid/root").st_mode, S_IFREG | 02755, "root may");
-	cr_assert_eq(make(made.overlay, &(struct overlay_cred){ 0, 7, 022 }, "open", "group", S_IFREG | 0666), 0);
+	cr_assert_eq(make(made.overlay, &(struct overlay_cred){ 0, 7, 022, 0 }, "open", "group", S_IFREG | 0666), 0);
 	cr_assert_eq(base_stat(&made, "open/group").st_gid, 7);
 }
 
@@ -144,13 +176,13 @@ Test(overlay_write, default_acls_are_obeyed)
 
 	if (bench_try(&made.scene.bench, "setfacl -d -m u::rwx,g::rwx,o::r-x base/d 2>/dev/null") != 0)
 		cr_skip_test("no setfacl, or no ACLs on this filesystem");
-	cr_assert_eq(make(made.overlay, &(struct overlay_cred){ 1000, 1000, 077 }, "d", "f", S_IFREG | 0666), 0);
+	cr_assert_eq(make(made.overlay, &(struct overlay_cred){ 1000, 1000, 077, 0 }, "d", "f", S_IFREG | 0666), 0);
 	cr_assert_eq(base_stat(&made, "d/f").st_mode, S_IFREG | 0664, "the default counts, the umask does not: %o",
 		base_stat(&made, "d/f").st_mode);
-	cr_assert_eq(make(made.overlay, &(struct overlay_cred){ 1000, 1000, 077 }, "d", "sub", S_IFDIR | 0777), 0);
+	cr_assert_eq(make(made.overlay, &(struct overlay_cred){ 1000, 1000, 077, 0 }, "d", "sub", S_IFDIR | 0777), 0);
 	cr_assert_eq(base_stat(&made, "d/sub").st_mode, S_IFDIR | 0775);
 	cr_assert_gt(lgetxattr(path_in(made.scene.bench.dir, "base/d/sub"), "system.posix_acl_default", NULL, 0), 0);
-	cr_assert_eq(make(made.overlay, &(struct overlay_cred){ 1000, 1000, 077 }, "e", "f", S_IFREG | 0666), 0);
+	cr_assert_eq(make(made.overlay, &(struct overlay_cred){ 1000, 1000, 077, 0 }, "e", "f", S_IFREG | 0666), 0);
 	cr_assert_eq(base_stat(&made, "e/f").st_mode, S_IFREG | 0600);
 }
 

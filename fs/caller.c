@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/caller.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "store/base/cleanup.h"
+
+#define PROC_PATH_ROOM 64
+
+static void proc_path(const struct caller *caller, const char *name, char path[PROC_PATH_ROOM])
+{
+	snprintf(path, PROC_PATH_ROOM, "/proc/%d/%s", caller->pid, name);
+}
+
+/* The line of the caller's status that begins with FIELD, after it; to be freed. NULL: there is none. */
+static char *status_line(const struct caller *caller, const char *field)
+{
+	cleanup_free char *line = NULL;
+	cleanup_fclose FILE *file = NULL;
+	char path[PROC_PATH_ROOM];
+	size_t room = 0;
+
+	if (caller->pid <= 0)
+		return NULL;
+	proc_path(caller, "status", path);
+	file = fopen(path, "re");
+	while (file && getline(&line, &room, file) >= 0) {
+		if (strncmp(line, field, strlen(field)) == 0)
+			return strdup(line + strlen(field));
+	}
+	return NULL;
+}
+
+static bool is_in_our_user_namespace(const struct caller *caller)
+{
+	char path[PROC_PATH_ROOM];
+	struct stat his, ours;
+
+	proc_path(caller, "ns/user", path);
+	/* A kernel without user namespaces has no such files. */
+	if (stat("/proc/self/ns/user", &ours) < 0)
+		return errno == ENOENT;
+	return stat(path, &his) == 0 && his.st_dev == ours.st_dev && his.st_ino == ours.st_ino;
+}
+
+bool caller_has_fsetid(const struct caller *caller)
+{
+	cleanup_free char *effective = status_line(caller, "CapEff:");
+
+	if (!effective)
+		return caller->uid == 0;
+	return strtoull(effective, NULL, 16) & (uint64_t)1 << CAP_FSETID && is_in_our_user_namespace(caller);
+}
+
+gid_t *caller_groups(const struct caller *caller, size_t *ret_count)
+{
+	cleanup_free char *line = status_line(caller, "Groups:");
+	gid_t *groups;
+	char *at, *end;
+	size_t count = 0;
+
+	*ret_count = 0;
+	/* Each takes a digit and a space at least. */
+	groups = line ? calloc(strlen(line) / 2 + 1, sizeof *groups) : NULL;
+	if (!groups)
+		return NULL;
+	for (at = line;; at = end) {
+		unsigned long group = strtoul(at, &end, 10);
+
+		if (end == at)
+			break;
+		groups[count++] = (gid_t)group;
+	}
+	*ret_count = count;
+	return groups;
+}
+
+bool caller_is_in_chown(const struct caller *caller)
+{
+	cleanup_fclose FILE *file = NULL;
+	char path[PROC_PATH_ROOM];
+	long number = -1;
+
+	if (caller->pid <= 0)
+		return false;
+	proc_path(caller, "syscall", path);
+	file = fopen(path, "re");
+	if (!file || fscanf(file, "%ld", &number) != 1)
+		return false;
+#ifdef SYS_chown
+	if (number == SYS_chown || number == SYS_lchown)
+		return true;
+#endif
+	return number == SYS_fchown || number == SYS_fchownat;
+}
