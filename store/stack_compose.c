@@ -172,15 +172,56 @@ static bool is_chain(const struct compose *compose)
 
 /* ---- what has been composed ---- */
 
-static void remember(struct store *store, const struct oid *composition)
+static void add_text(struct strbuf *inputs, const char *text)
 {
-	store->compositions[store->next_composition++ % ARRAY_SIZE(store->compositions)] = *composition;
+	strbuf_add(inputs, text, strlen(text) + 1);
+}
+
+/* All that a composition is a function of: the other patches say what supersedes what. */
+static void add_inputs(const struct compose *compose, struct strbuf *inputs)
+{
+	const struct component *component = compose->component;
+
+	add_text(inputs, component->name);
+	add_text(inputs, component->base_version);
+	strbuf_add(inputs, &component->base, sizeof component->base);
+	strbuf_add(inputs, &compose->stack->count, sizeof compose->stack->count);
+	strbuf_add(inputs, compose->stack->patches, compose->stack->count * sizeof *compose->stack->patches);
+	for (size_t i = 0; i < compose->patches->count; i++) {
+		const struct patch *patch = &compose->patches->patches[i];
+
+		add_text(inputs, patch->label);
+		strbuf_add(inputs, &patch->commit, sizeof patch->commit);
+	}
+}
+
+static void remember(struct store *store, struct strbuf *inputs, const struct oid *commit)
+{
+	struct composition *oldest = &store->compositions[store->next_composition++ % ARRAY_SIZE(store->compositions)];
+
+	strbuf_release(&oldest->inputs);
+	*oldest = (struct composition){ *inputs, *commit };
+	*inputs = (struct strbuf)STRBUF_INIT;
+}
+
+/* Composed of INPUTS before, and stored: a trial's is not. */
+static bool find_composed(const struct store *store, const struct strbuf *inputs, struct oid *ret)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(store->compositions); i++) {
+		const struct composition *known = &store->compositions[i];
+
+		if (known->inputs.len != inputs->len || memcmp(known->inputs.buf, inputs->buf, inputs->len) != 0)
+			continue;
+		*ret = known->commit;
+		return repo_object_stored(store->repo, ret);
+	}
+	return false;
 }
 
 static bool remembers(const struct store *store, const struct oid *commit)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(store->compositions); i++)
-		if (oid_equal(&store->compositions[i], commit))
+		if (oid_equal(&store->compositions[i].commit, commit))
 			return true;
 	return false;
 }
@@ -190,6 +231,7 @@ int stack_compose(struct store *store, const struct component *component, const 
 {
 	CLEANUP(compose_release) struct compose compose = { .store = store, .component = component,
 		.patches = patches, .stack = stack, .pool = POOL_INIT };
+	cleanup_strbuf struct strbuf inputs = STRBUF_INIT;
 	struct oid tree;
 	int r;
 
@@ -204,6 +246,11 @@ int stack_compose(struct store *store, const struct component *component, const 
 		*ret = compose.layers[stack->count - 1].patch->commit;
 		return 0;
 	}
+	add_inputs(&compose, &inputs);
+	if (strbuf_failed(&inputs))
+		return error_set(err, -ENOMEM, "out of memory");
+	if (find_composed(store, &inputs, ret))
+		return 0;
 	r = read_layers(&compose, err);
 	if (r == 0)
 		r = stack_check_conflicts(store->repo, patches, compose.layers, stack->count, err);
@@ -212,7 +259,7 @@ int stack_compose(struct store *store, const struct component *component, const 
 	if (r == 0)
 		r = write_commit(&compose, &tree, ret, err);
 	if (r == 0)
-		remember(store, ret);
+		remember(store, &inputs, ret);
 	return r;
 }
 

@@ -185,6 +185,8 @@ void store_free(struct store *store)
 	close_fd(store->cache_fd);
 	close_fd(store->objects_fd);
 	close_fd(store->fd);
+	for (size_t i = 0; i < ARRAY_SIZE(store->compositions); i++)
+		strbuf_release(&store->compositions[i].inputs);
 	free(store->path);
 	free(store);
 }

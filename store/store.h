@@ -25,6 +25,12 @@
 
 struct object_batch;
 
+/* A commit, and all that it is a function of (store/stack_compose.c). */
+struct composition {
+	struct strbuf inputs;
+	struct oid commit;
+};
+
 struct store {
 	char *path;	/* owned, absolute and canonical */
 	int fd;		/* the directory */
@@ -35,7 +41,7 @@ struct store {
 	int run_fd;	/* run/ */
 	struct repo *repo; /* NULL before store_open_repository() */
 	struct blobmap *blobs; /* which object a blob is */
-	struct oid compositions[4]; /* commits found to be what composing their parents gives: the last ones */
+	struct composition compositions[4]; /* the last ones that were made */
 	unsigned next_composition;
 };
 

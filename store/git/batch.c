@@ -196,6 +196,13 @@ static bool is_stored(const struct repo *repo, const struct oid *oid, const git_
 	return false;
 }
 
+bool repo_object_stored(struct repo *repo, const struct oid *oid)
+{
+	git_oid id = oid_to_git(oid);
+
+	return is_stored(repo, oid, &id);
+}
+
 int batch_put_hashed(struct repo *repo, git_object_t type, void *data, size_t size, const struct oid *oid,
 	struct error *err)
 {

@@ -224,6 +224,8 @@ int repo_commit_write(struct repo *repo, const struct commit_spec *spec, struct 
 int repo_resolve(struct repo *repo, const char *rev, struct oid *ret, struct error *err);
 /* 1: it is there, of whatever type; 0: it is not. */
 int repo_object_exists(struct repo *repo, const struct oid *oid);
+/* In a batch: was it there when the batch began, or put since? What a batch that was aborted had is not. */
+bool repo_object_stored(struct repo *repo, const struct oid *oid);
 
 /* ---- trailers: git-interpret-trailers(1) ---- */
 

@@ -63,6 +63,47 @@ Test(stack, composition_is_a_function)
 		"f x 100644 0:0 @2000 'a'\nf y 100644 0:0 @2000 'b'\n");
 }
 
+/* What was composed before is known by all that it was made of, and only where it was kept. */
+Test(stack, composed_before)
+{
+	scene_auto scene = three_patches();
+	struct store *store = scene.bench.store;
+	cleanup_patch_list struct patch_list list = list_of(&scene);
+	struct stack stack = { .patches = { patch_find(&list, "a")->commit }, .count = 1, .known = true };
+	struct oid aborted, ab = scene_compose(&scene, "a b"), a, renamed;
+	cleanup_commit struct commit commit = { 0 };
+	cleanup_free char *labels = NULL;
+	char script[256], hex[OID_HEX_LENGTH + 1];
+
+	must_pass(repo_batch_begin(store->repo, &err));
+	must_pass(stack_compose(store, scene.component, &list, &stack, &aborted, &err));
+	cr_expect(repo_object_stored(store->repo, &aborted));
+	repo_batch_abort(store->repo);
+	cr_expect_not(repo_object_stored(store->repo, &aborted));
+	a = scene_compose(&scene, "a");
+	cr_expect(oid_equal(&a, &aborted));
+	oid_to_hex(&a, hex);
+	snprintf(script, sizeof script, "git -C store/git fsck --strict --no-dangling 2>&1; git -C store/git ls-tree -r %s >/dev/null", hex);
+	bench_run(&scene.bench, script);
+	/* Another stack, and the same one after others. */
+	cr_expect_not(oid_equal(&a, &ab));
+	for (int i = 0; i < 6; i++) {
+		struct oid again = scene_compose(&scene, i % 2 ? "b" : "a c");
+
+		cr_expect_not(oid_equal(&again, &a));
+		again = scene_compose(&scene, "a");
+		cr_expect(oid_equal(&again, &a));
+	}
+	/* A label is in the message. */
+	bench_run(&scene.bench, "git -C store/git update-ref refs/veneer/app/patches/q refs/veneer/app/patches/a; "
+		"git -C store/git update-ref -d refs/veneer/app/patches/a");
+	renamed = scene_compose(&scene, "q");
+	cr_expect_not(oid_equal(&renamed, &a));
+	must_pass(repo_commit_read(store->repo, &renamed, &commit, &err));
+	labels = trailer_get(commit.message, "Labels", 0);
+	cr_expect_str_eq(labels, "q");
+}
+
 /* The last patch stands on the newest base and is its own composition; the first is laid over what grew since. */
 Test(stack, single)
 {
