@@ -50,11 +50,20 @@ static bool is_in_our_user_namespace(const struct caller *caller)
 	return stat(path, &his) == 0 && his.st_dev == ours.st_dev && his.st_ino == ours.st_ino;
 }
 
+/* Does he work as who he is? A server may do so as another (override_creds in the kernel), of whom /proc says nothing. */
+static bool is_himself(const struct caller *caller)
+{
+	cleanup_free char *line = status_line(caller, "Uid:");
+	unsigned long uid;
+
+	return line && sscanf(line, "%*u %*u %*u %lu", &uid) == 1 && uid == caller->uid;
+}
+
 bool caller_has_fsetid(const struct caller *caller)
 {
 	cleanup_free char *effective = status_line(caller, "CapEff:");
 
-	if (!effective)
+	if (!effective || !is_himself(caller))
 		return caller->uid == 0;
 	return strtoull(effective, NULL, 16) & (uint64_t)1 << CAP_FSETID && is_in_our_user_namespace(caller);
 }
@@ -67,8 +76,10 @@ gid_t *caller_groups(const struct caller *caller, size_t *ret_count)
 	size_t count = 0;
 
 	*ret_count = 0;
+	if (!line || !is_himself(caller))
+		return NULL;
 	/* Each takes a digit and a space at least. */
-	groups = line ? calloc(strlen(line) / 2 + 1, sizeof *groups) : NULL;
+	groups = calloc(strlen(line) / 2 + 1, sizeof *groups);
 	if (!groups)
 		return NULL;
 	for (at = line;; at = end) {

@@ -3,11 +3,11 @@
 #define VENEER_FS_CALLER_H
 
 /*
- * What a request does not say of who made it. It is read from /proc while he waits for the answer, so he is still there;
- * for the rare request on which it hangs whether set-id bits stay (fs/setid.h).
+ * What a request does not say of who made it, for the rare request on which it hangs whether set-id bits stay (fs/setid.h). It is
+ * read from /proc, where he is found as long as he waits for the answer; who writes asynchronously may have gone.
  *
- * Where /proc does not show him (PID 0: he is in a PID namespace that the mount is not in), root may do everything, and
- * nobody is in more than one group.
+ * Where /proc does not show him (PID 0: he is in a PID namespace that the mount is not in), or shows another than the request comes
+ * from (a server that acts for him; a thread that got his number), root may do everything, and nobody is in more than one group.
  *
  * Threads: any.
  */

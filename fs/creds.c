@@ -16,10 +16,20 @@
 /* This thread has a umask of its own, which is the usual one between requests. */
 static _Thread_local bool usual;
 
+/* Of this thread; glibc's setgroups() is of all. */
+static long set_groups(size_t count, const gid_t *groups)
+{
+#ifdef SYS_setgroups32
+	return syscall(SYS_setgroups32, count, groups);
+#else
+	return syscall(SYS_setgroups, count, groups);
+#endif
+}
+
 int creds_thread_init(void)
 {
-	/* Refused only to who is not root, and could not act for anybody. */
-	syscall(SYS_setgroups, 0, NULL);
+	/* Refused in a user namespace that may not change groups (user_namespaces(7)), and to who is not root. */
+	set_groups(0, NULL);
 	/* The umask belongs to the fs_struct, which threads share unless told otherwise. */
 	if (unshare(CLONE_FS) < 0)
 		return -errno;
@@ -76,9 +86,10 @@ int creds_assume(struct creds *creds, uid_t uid, gid_t gid, mode_t mask)
 
 int creds_renounce(struct creds *creds, gid_t gid, const gid_t *groups, size_t count)
 {
-	*creds = (struct creds){ .active = true, .renounced = true, .grouped = count > 0, .gid = gid };
-	if ((count && syscall(SYS_setgroups, count, groups) < 0) || (gid != 0 && set_fs_ids(0, gid) < 0) ||
-		change_capabilities(1u << CAP_FSETID, 0) < 0) {
+	*creds = (struct creds){ .active = true, .renounced = true, .gid = gid };
+	/* Without his groups a set-gid bit ends that might have stayed. */
+	creds->grouped = count && set_groups(count, groups) == 0;
+	if ((gid != 0 && set_fs_ids(0, gid) < 0) || change_capabilities(1u << CAP_FSETID, 0) < 0) {
 		creds_restore(creds);
 		return -EPERM;
 	}
@@ -94,7 +105,7 @@ void creds_restore(struct creds *creds)
 	if (creds->uid != 0 || creds->gid != 0)
 		set_fs_ids(0, 0);
 	if (creds->grouped)
-		syscall(SYS_setgroups, 0, NULL);
+		set_groups(0, NULL);
 	if (creds->renounced)
 		change_capabilities(0, 1u << CAP_FSETID);
 	if (creds->masked)

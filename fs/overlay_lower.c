@@ -53,8 +53,10 @@ static bool is_file_of(int fd, const struct node_info *info, uint64_t *ret_size)
 	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
 		return false;
 	key = node_key_of_base(st.st_dev, st.st_ino);
+	if (key.high != info->key.high || key.low != info->key.low)
+		return false;
 	*ret_size = (uint64_t)st.st_size;
-	return key.high == info->key.high && key.low == info->key.low;
+	return true;
 }
 
 /* The node's file, if its path leads to it. */

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -19,8 +20,10 @@
 struct directory {
 	uint64_t id; /* 0: not in use */
 	unsigned long long used;
-	struct siblings *siblings; /* owned; NULL: not listed yet, or not to be */
-	bool asked;		   /* the thread was asked to list it */
+	struct siblings *siblings; /* owned; NULL: not listed */
+	bool cold;		   /* files were found there that were not in memory */
+	unsigned misses;	   /* readings of names that are not in the list */
+	unsigned wait;		   /* so many readings, until it is listed */
 	char recent[2][NAME_MAX + 1]; /* the last one read, and the one before; while it is not listed */
 };
 
@@ -38,6 +41,7 @@ struct read_ahead {
 	bool busy;
 	uint64_t job;	     /* the directory */
 	struct strbuf names; /* that are to be read there, each with its NUL; none: it is to be listed */
+	bool cachestat_blind; /* the thread's: on this filesystem it does not see what is in memory */
 };
 
 struct read_ahead *read_ahead_new(read_ahead_open_fn open, void *arg)
@@ -94,6 +98,13 @@ static struct directory *directory_add(struct read_ahead *ahead, uint64_t id)
 	return oldest;
 }
 
+/* It is to be listed anew, after WAIT readings. */
+static void directory_restart(struct directory *directory, unsigned wait)
+{
+	siblings_free(directory->siblings);
+	*directory = (struct directory){ .id = directory->id, .used = directory->used, .wait = wait };
+}
+
 /* The thread gets to read what comes next in DIRECTORY, where it is not at work. */
 static void go_on(struct read_ahead *ahead, struct directory *directory)
 {
@@ -108,44 +119,80 @@ static void go_on(struct read_ahead *ahead, struct directory *directory)
 
 /* ---- the thread ---- */
 
-/*
- * Is some of what is wanted of FD in memory? By cachestat(2), which does nothing else; before Linux 6.5 by a read that does not
- * wait, which has the kernel's readahead start on its own.
- */
-static bool is_in_memory(int fd)
+static bool cachestat_sees(int fd)
 {
 	struct abi_cachestat_range range = { 0, READ_AHEAD_BYTES };
 	struct abi_cachestat found;
-	char byte;
 
-	if (syscall(ABI_SYS_CACHESTAT, fd, &range, &found, 0) == 0)
-		return found.cached > 0;
-	return preadv2(fd, &(struct iovec){ &byte, 1 }, 1, 0, RWF_NOWAIT) >= 0;
+	return syscall(ABI_SYS_CACHESTAT, fd, &range, &found, 0) == 0 && found.cached > 0;
 }
 
-/* One of the base's files, if it can be read: false where what is wanted of it was in memory. */
-static bool read_one(int directory, const char *name)
+/*
+ * Is some of what is wanted of FD in memory? By cachestat(2), which does nothing else. Before Linux 6.5, and where a filesystem keeps
+ * the content of its files in another's (overlayfs), by a read that does not wait, which has the kernel's readahead start on its
+ * own; that is found out by the FIRST of the files that are looked at together.
+ */
+static bool is_in_memory(struct read_ahead *ahead, int fd, bool first)
+{
+	char byte;
+	bool seen = !ahead->cachestat_blind && cachestat_sees(fd);
+
+	if (seen || !(first || ahead->cachestat_blind))
+		return seen;
+	seen = preadv2(fd, &(struct iovec){ &byte, 1 }, 1, 0, RWF_NOWAIT) >= 0;
+	ahead->cachestat_blind |= seen;
+	return seen;
+}
+
+struct looked {
+	unsigned found, cold;
+};
+
+/* One of the base's files, if it is one and can be read. */
+static void read_one(struct read_ahead *ahead, int directory, const char *name, struct looked *looked)
 {
 	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_NOATIME | O_CLOEXEC;
-	cleanup_close int fd = openat(directory, name, flags);
+	cleanup_close int fd = -EBADF;
+	struct stat st;
 
-	if (fd < 0 || is_in_memory(fd))
-		return false;
-	return posix_fadvise(fd, 0, READ_AHEAD_BYTES, POSIX_FADV_WILLNEED) == 0;
+	/* To open what is no file may do something. */
+	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+		return;
+	fd = openat(directory, name, flags);
+	if (fd < 0)
+		return;
+	looked->found++;
+	if (st.st_size == 0 || is_in_memory(ahead, fd, looked->found == 1))
+		return;
+	looked->cold += posix_fadvise(fd, 0, READ_AHEAD_BYTES, POSIX_FADV_WILLNEED) == 0;
 }
 
-static void read_all(struct read_ahead *ahead, int directory)
+static bool is_ending(struct read_ahead *ahead)
+{
+	SCOPED_LOCK(&ahead->lock);
+
+	return ahead->ending;
+}
+
+static void read_all(struct read_ahead *ahead, int fd)
 {
 	const struct strbuf *names = &ahead->names;
-	unsigned count = 0;
+	struct looked looked = { 0, 0 };
 
-	for (const char *at = names->buf; at < names->buf + names->len; at += strlen(at) + 1)
-		count += read_one(directory, at);
+	for (const char *at = names->buf; at < names->buf + names->len && !is_ending(ahead); at += strlen(at) + 1)
+		read_one(ahead, fd, at, &looked);
 	SCOPED_LOCK(&ahead->lock);
-	ahead->count += count;
+	struct directory *directory = directory_find(ahead, ahead->job);
+
+	ahead->count += looked.cold;
 	ahead->busy = false;
-	if (!count)
+	if (looked.found && !looked.cold)
 		ahead->rest = READ_AHEAD_REST;
+	if (!directory)
+		return;
+	directory->cold = looked.cold > 0;
+	if (!looked.found)
+		directory_restart(directory, READ_AHEAD_REST);
 }
 
 static void list(struct read_ahead *ahead, int fd)
@@ -218,37 +265,44 @@ static void ask_for_list(struct read_ahead *ahead, struct directory *directory)
 {
 	if (ahead->busy || !start(ahead))
 		return;
-	directory->asked = true;
+	directory->wait = READ_AHEAD_REST; /* where it cannot be listed */
 	strbuf_reset(&ahead->names);
 	ahead->job = directory->id;
 	ahead->busy = true;
 	pthread_cond_signal(&ahead->given);
 }
 
-void read_ahead_tell(struct read_ahead *ahead, uint64_t id, const char *name)
+/* NAME is read in a directory that is not listed. */
+static void note(struct read_ahead *ahead, struct directory *directory, const char *name)
 {
-	SCOPED_LOCK(&ahead->lock);
-	struct directory *directory;
-
-	if (ahead->rest > 0) {
-		ahead->rest--;
-		return;
-	}
-	directory = directory_find(ahead, id);
-	if (!directory)
-		directory = directory_add(ahead, id);
-	directory->used = ++ahead->clock;
-	if (directory->siblings) {
-		siblings_step(directory->siblings, name);
-		go_on(ahead, directory);
-		return;
-	}
 	if (strcmp(directory->recent[0], name) == 0)
 		return; /* it is opened, and then read */
 	memcpy(directory->recent[1], directory->recent[0], sizeof directory->recent[1]);
 	snprintf(directory->recent[0], sizeof directory->recent[0], "%s", name);
-	if (!directory->asked && directory->recent[1][0])
+	if (directory->wait > 0)
+		directory->wait--;
+	else if (directory->recent[1][0])
 		ask_for_list(ahead, directory);
+}
+
+void read_ahead_tell(struct read_ahead *ahead, uint64_t id, const char *name)
+{
+	SCOPED_LOCK(&ahead->lock);
+	struct directory *directory = directory_find(ahead, id);
+
+	if (ahead->rest > 0 && !(directory && directory->cold)) {
+		ahead->rest--;
+		return;
+	}
+	if (!directory)
+		directory = directory_add(ahead, id);
+	directory->used = ++ahead->clock;
+	if (!directory->siblings)
+		note(ahead, directory, name);
+	else if (siblings_step(directory->siblings, name))
+		go_on(ahead, directory);
+	else if (++directory->misses == READ_AHEAD_MISSES)
+		directory_restart(directory, 0);
 }
 
 unsigned long long read_ahead_count(struct read_ahead *ahead)

@@ -51,9 +51,9 @@ static int read_names(struct siblings *siblings, DIR *directory)
 	const struct dirent *entry;
 
 	while ((errno = 0, entry = readdir(directory)) != NULL) {
-		if (entry->d_type != DT_REG)
+		if (entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN)
 			continue;
-		if (siblings->count == SIBLINGS_MAX)
+		if (siblings->count == SIBLINGS_MAX || siblings->text.len > SIBLINGS_TEXT_MAX)
 			return -EFBIG;
 		siblings->count++;
 		strbuf_add(&siblings->text, entry->d_name, strlen(entry->d_name) + 1);
@@ -97,11 +97,16 @@ static int make_orders(struct siblings *siblings)
 int siblings_list(int directory, struct siblings **ret)
 {
 	CLEANUP(siblings_freep) struct siblings *siblings = calloc(1, sizeof *siblings);
-	int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-	int r = -errno;
+	const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+	int fd = openat(directory, ".", flags | O_NOATIME);
+	DIR *stream;
+	int r;
 
+	if (fd < 0 && errno == EPERM)
+		fd = openat(directory, ".", flags);
+	stream = fd < 0 ? NULL : fdopendir(fd);
 	if (!stream) {
+		r = -errno;
 		if (fd >= 0)
 			close(fd);
 		return r;
@@ -151,14 +156,15 @@ static void order_step(struct order *order, uint32_t position)
 		order->said = position + 1;
 }
 
-void siblings_step(struct siblings *siblings, const char *name)
+bool siblings_step(struct siblings *siblings, const char *name)
 {
 	uint32_t sorted;
 
 	if (!find_sorted(siblings, name, &sorted))
-		return;
+		return false;
 	order_step(&siblings->orders[SORTED], sorted);
 	order_step(&siblings->orders[LISTED], siblings->listed[sorted]);
+	return true;
 }
 
 size_t siblings_next(struct siblings *siblings, struct strbuf *ret)

@@ -13,25 +13,30 @@
  * Threads: one at a time.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "store/base/cleanup.h"
 #include "store/base/strbuf.h"
 
-#define SIBLINGS_MAX 16384u /* a directory of more files is not listed */
+#define SIBLINGS_MAX 8192u /* a directory of more files is not listed, */
+#define SIBLINGS_TEXT_MAX (256u * 1024) /* nor one whose names have more bytes together */
 #define SIBLINGS_STEP_MAX 4u /* how far a step may go and be one: some files of a directory are left out, or in memory */
 #define SIBLINGS_WINDOW_MIN 4u
 #define SIBLINGS_WINDOW_MAX 32u
 
 struct siblings;
 
-/* The regular files in DIRECTORY (O_PATH, borrowed). 0, -EFBIG: there are more than SIBLINGS_MAX; or a negative errno. */
+/*
+ * The regular files in DIRECTORY (O_PATH, borrowed), and what may be one where the filesystem does not say. 0; -EFBIG: they are too
+ * many; or a negative errno.
+ */
 int siblings_list(int directory, struct siblings **ret);
 void siblings_free(struct siblings *siblings); /* NULL: nothing */
 DEFINE_CLEANUP(siblings_free, struct siblings *);
 
-/* The file NAME is being read. */
-void siblings_step(struct siblings *siblings, const char *name);
+/* The file NAME is being read. false: it was not there when the directory was listed. */
+bool siblings_step(struct siblings *siblings, const char *name);
 /*
  * The names that come next and were not said before in this run, appended to RET, each with its NUL; how many: 0 also where RET is
  * out of memory, and while half a window is still to be read.

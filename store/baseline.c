@@ -110,17 +110,23 @@ static int record_item(struct recording *recording, struct base_item *item, stru
 	return 0;
 }
 
-/* Records what was being read, while what was being filled is read. On failure both are empty. */
+/*
+ * Records what was being read, while what was being filled is read: afterwards, where either holds a file too large for two of its
+ * kind to be in memory. On failure both are empty.
+ */
 static int record_queue(struct recording *recording, struct error *err)
 {
 	struct base_queue *read = recording->reading, *filled = recording->filling;
+	bool large = read->bytes > BASE_QUEUE_BYTES || filled->bytes > BASE_QUEUE_BYTES;
 	int r = base_queue_finish(read, err);
 
-	if (r == 0)
+	if (r == 0 && !large)
 		base_queue_start(filled);
 	for (size_t i = 0; r == 0 && i < read->count; i++)
 		r = record_item(recording, &read->items[i], err);
 	base_queue_clear(read);
+	if (r == 0 && large)
+		base_queue_start(filled);
 	if (r < 0)
 		base_queue_clear(filled);
 	recording->reading = filled;

@@ -120,6 +120,8 @@ int base_queue_finish(struct base_queue *queue, struct error *err)
 
 void base_queue_clear(struct base_queue *queue)
 {
+	if (queue->started)
+		parallel_cancel(&queue->reading);
 	base_queue_finish(queue, NULL);
 	for (size_t i = 0; i < queue->count; i++)
 		item_release(&queue->items[i]);

@@ -20,7 +20,7 @@
 #include "store/source.h"
 
 #define BASE_QUEUE_ITEMS 128u	    /* each holds a descriptor while it waits */
-#define BASE_QUEUE_BYTES (8u << 20) /* of files that are in memory at once; a larger one comes alone */
+#define BASE_QUEUE_BYTES (8u << 20) /* of files that are in memory at once, in each queue; a larger one comes alone */
 
 struct base_item {
 	char *path; /* owned */

@@ -125,6 +125,11 @@ void parallel_begin(struct parallel *ret, size_t count, parallel_item_fn fn, voi
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
+void parallel_cancel(struct parallel *parallel)
+{
+	atomic_store(&parallel->next, parallel->count);
+}
+
 int parallel_end(struct parallel *parallel, struct error *err)
 {
 	take_items(parallel);

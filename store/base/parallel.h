@@ -54,6 +54,8 @@ struct parallel {
 };
 
 void parallel_begin(struct parallel *ret, size_t count, parallel_item_fn fn, void *arg);
+/* No item is taken any more that no thread has taken yet. Before parallel_end(), whose answer then says nothing. */
+void parallel_cancel(struct parallel *parallel);
 /* 0 or the first error; every helper has ended. */
 int parallel_end(struct parallel *parallel, struct error *err);
 

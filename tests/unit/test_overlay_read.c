@@ -2,6 +2,7 @@
 #include "tests/unit/overlay_scene.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 
 /* Open PATH to read FROM…TO-1. Is a descriptor KEPT after that, and is its size said to be SIZE? */
@@ -49,4 +50,19 @@ Test(overlay_read, what_cannot_be_opened_to_read)
 	cr_assert_eq(overlay_open_to_read(made.overlay, id, 0, 10, &file, &size), -ESTALE);
 	cr_assert_eq(overlay_open_to_read(made.overlay, 12345, 0, 10, &file, &size), -ESTALE);
 	cr_assert_eq(file.fd, -EBADF);
+}
+
+/* A name that another file has got, of another size, while an fd of the first is kept: its end is the first's, and nobody asked for it. */
+Test(overlay_read, size_is_of_the_file_that_is_opened)
+{
+	overlay_scene_auto made = overlay_scene_make("echo -n 12345678 >f");
+	uint64_t size = 0, id = find_id(made.overlay, "f");
+	cleanup_fdref struct fdref file = FDREF_INIT;
+	char bytes[16];
+
+	cr_assert_eq(fdcache_pin(overlay_fds(made.overlay), id, openat(made.scene.basefd, "f", O_PATH | O_CLOEXEC)), 0);
+	bench_run(&made.scene.bench, "echo -n 1 >base/t; mv base/t base/f");
+	cr_assert_eq(overlay_open_to_read(made.overlay, id, 0, 4096, &file, &size), 0);
+	cr_assert_eq(size, UINT64_MAX, "size %ju", (uintmax_t)size);
+	cr_assert_eq(read(file.fd, bytes, sizeof bytes), 8);
 }

@@ -165,3 +165,14 @@ Test(parallel, no_item_is_taken_after_a_failure)
 	must_fail(-EIO, "item 1 failed", parallel_end(&parallel, &err));
 	cr_assert_eq(items.seen[COUNT - 1], 0, "all items are worked on");
 }
+
+Test(parallel, no_item_is_taken_once_it_is_cancelled)
+{
+	struct items items = { .slow_from = 1, .caller = pthread_self() };
+	struct parallel parallel;
+
+	parallel_begin(&parallel, COUNT, take, &items);
+	parallel_cancel(&parallel);
+	must_pass(parallel_end(&parallel, &err));
+	cr_assert_eq(items.seen[COUNT - 1], 0, "all items are worked on");
+}

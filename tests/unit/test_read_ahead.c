@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 
 #include "fs/read_ahead.h"
@@ -233,4 +234,87 @@ Test(read_ahead, a_directory_that_is_gone, .timeout = 60)
 	}
 	while (!read_ahead_count(library.ahead))
 		usleep(100);
+}
+
+/* What has come since a directory was listed is seen once enough of it was read. */
+Test(read_ahead, lists_anew_what_has_changed, .timeout = 60)
+{
+	library_auto library = { .answer = 0 };
+	unsigned listed;
+
+	library_make(&library, true);
+	if (in_memory(&library, FILES - 1))
+		cr_skip_test("the filesystem of /tmp keeps files in memory");
+	tell(&library, 7, 0);
+	tell(&library, 7, 1);
+	await_count(&library, SIBLINGS_WINDOW_MIN);
+	listed = atomic_load(&library.opened);
+	for (unsigned i = FILES; i < FILES + READ_AHEAD_MISSES + 40; i++) {
+		cleanup_close int fd = file_open(&library, i, O_WRONLY | O_CREAT);
+
+		cr_assert_eq(write(fd, "x", 1), 1);
+		cr_assert_eq(fsync(fd), 0);
+		cr_assert_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	}
+	for (unsigned i = 0; i < READ_AHEAD_MISSES; i++)
+		tell(&library, 7, FILES + i);
+	tell(&library, 7, FILES + READ_AHEAD_MISSES);
+	cr_assert_eq(atomic_load(&library.opened), listed);
+	tell(&library, 7, FILES + READ_AHEAD_MISSES + 1);
+	while (read_ahead_count(library.ahead) <= SIBLINGS_WINDOW_MIN)
+		usleep(100);
+}
+
+/* Readers of what is in memory do not end the reading ahead of what is not. */
+Test(read_ahead, a_cold_directory_beside_a_warm_one, .timeout = 60)
+{
+	library_auto library = { .answer = 0 };
+	char page[1];
+
+	library_make(&library, true);
+	if (in_memory(&library, FILES - 1))
+		cr_skip_test("the filesystem of /tmp keeps files in memory");
+	tell(&library, 7, 0);
+	tell(&library, 7, 1);
+	await_count(&library, SIBLINGS_WINDOW_MIN);
+	/* The same files, as another directory: those at the end are in memory by now. */
+	for (unsigned i = 60; i < FILES; i++) {
+		cleanup_close int fd = file_open(&library, i, O_RDONLY);
+
+		cr_assert_eq(read(fd, page, 1), 1);
+	}
+	tell(&library, 8, 60);
+	tell(&library, 8, 61);
+	await_opened(&library, 4);
+	usleep(20000); /* it has found all in memory, and rests: for those who read there */
+	for (unsigned i = 2; i < 8; i++)
+		tell(&library, 7, i);
+	while (read_ahead_count(library.ahead) <= SIBLINGS_WINDOW_MIN) {
+		usleep(1000);
+		tell(&library, 7, 8);
+	}
+}
+
+/* A name that was a file when the directory was listed: to open what is there now would wake who waits at the other end. */
+Test(read_ahead, what_is_no_file_is_not_opened, .timeout = 60)
+{
+	library_auto library = { .answer = 0 };
+	cleanup_close int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	char path[64], event[4096];
+
+	library_make(&library, true);
+	if (in_memory(&library, FILES - 1))
+		cr_skip_test("the filesystem of /tmp keeps files in memory");
+	tell(&library, 7, 0);
+	tell(&library, 7, 1);
+	await_count(&library, SIBLINGS_WINDOW_MIN);
+	snprintf(path, sizeof path, "%s/f%05u", library.dir.path, 2 + SIBLINGS_WINDOW_MIN);
+	cr_assert_eq(unlink(path), 0);
+	cr_assert_eq(mkfifo(path, 0644), 0);
+	cr_assert_geq(inotify_add_watch(watch, path, IN_OPEN), 0);
+	tell(&library, 7, 4);
+	while (read_ahead_count(library.ahead) < SIBLINGS_WINDOW_MIN + 3)
+		usleep(100);
+	cr_assert_eq(read(watch, event, sizeof event), -1, "it was opened");
+	cr_assert_eq(errno, EAGAIN);
 }

@@ -65,6 +65,10 @@ Test(setid, a_callers_groups_and_rights_are_seen)
 	cr_assert(!caller_has_fsetid(&user_caller));
 	cr_assert(caller_has_fsetid(&root_caller));
 	cr_assert(!caller_is_in_chown(&user_caller));
+	/* Root who acts for somebody, and somebody who got the number of another: what /proc says is not his. */
+	cr_assert(!caller_has_fsetid(&(const struct caller){ root, 1001, OTHER_GROUP }));
+	cr_assert_null(caller_groups(&(const struct caller){ user, 1002, OTHER_GROUP }, &none_count));
+	cr_assert_eq(none_count, 0);
 	process_end(user);
 	process_end(root);
 }

@@ -43,6 +43,14 @@ static void many_remove(struct many *many)
 }
 #define many_auto __attribute__((cleanup(many_remove))) struct many
 
+static void clear_all(struct many *many)
+{
+	char command[80];
+
+	snprintf(command, sizeof command, "find %s -type f -delete", many->dir.path);
+	cr_assert_eq(system(command), 0);
+}
+
 static void step(struct many *many, unsigned number)
 {
 	char name[NAME_SIZE];
@@ -153,8 +161,9 @@ Test(siblings, no_order_and_none_any_more)
 	step(&many, 155 + SIBLINGS_STEP_MAX);
 	expect_next(&many, 0, 0);
 	/* What is not there is no step, and ends none. */
-	siblings_step(many.siblings, "absent");
-	siblings_step(many.siblings, "");
+	cr_assert_not(siblings_step(many.siblings, "absent"));
+	cr_assert_not(siblings_step(many.siblings, ""));
+	cr_assert(siblings_step(many.siblings, "f00159"));
 	step(&many, 160);
 	expect_next(&many, 161, 165);
 	/* Backwards: a run of its own, which begins small. */
@@ -194,6 +203,16 @@ Test(siblings, too_many_and_no_directory)
 	step(&many, 1);
 	expect_next(&many, 2, 6);
 	close(openat(many.fd, "more", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+	cr_assert_eq(siblings_list(many.fd, &siblings), -EFBIG);
+	cr_assert_null(siblings);
+	/* Few of them, with names as long as names may be. */
+	clear_all(&many);
+	for (unsigned i = 0; i < SIBLINGS_TEXT_MAX / NAME_MAX + 2; i++) {
+		char name[NAME_MAX + 1];
+
+		snprintf(name, sizeof name, "%0*u", NAME_MAX, i);
+		close(openat(many.fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+	}
 	cr_assert_eq(siblings_list(many.fd, &siblings), -EFBIG);
 	cr_assert_null(siblings);
 	cr_assert_eq(siblings_list(-EBADF, &siblings), -EBADF);
