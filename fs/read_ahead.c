@@ -162,7 +162,8 @@ static void read_one(struct read_ahead *ahead, int directory, const char *name, 
 	if (fd < 0)
 		return;
 	looked->found++;
-	if (st.st_size == 0 || is_in_memory(ahead, fd, looked->found == 1))
+	/* Beside one that is not in memory others hardly are; to ask for what is costs little. */
+	if (st.st_size == 0 || (!looked->cold && is_in_memory(ahead, fd, looked->found == 1)))
 		return;
 	looked->cold += posix_fadvise(fd, 0, READ_AHEAD_BYTES, POSIX_FADV_WILLNEED) == 0;
 }
