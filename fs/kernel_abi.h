@@ -5,7 +5,7 @@
 /*
  * What the FUSE wire protocol has and the oldest headers that we build with (protocol 7.36) do not
  * name. Values are of the kernel's include/uapi/linux/fuse.h; a feature is used only where the
- * kernel's INIT request offers it. And cachestat(2) of Linux 6.5 (include/uapi/linux/mman.h), which others answer ENOSYS.
+ * kernel's INIT request offers it.
  */
 
 #include <linux/fuse.h>
@@ -41,14 +41,6 @@ struct abi_init_out {
 	uint16_t max_pages, map_alignment;
 	uint32_t flags2, max_stack_depth;
 	uint32_t unused[6];
-};
-
-#define ABI_SYS_CACHESTAT 451
-struct abi_cachestat_range {
-	uint64_t offset, length; /* bytes */
-};
-struct abi_cachestat {
-	uint64_t cached, dirty, writeback, evicted, recently_evicted; /* pages */
 };
 
 #endif

@@ -503,6 +503,8 @@ int node_name(struct node_table *table, uint64_t id, uint64_t *ret_parent, char 
 
 	if (!node || id == NODE_ROOT || node->flags & NODE_PINNED)
 		return -ESTALE;
+	if (node->content)
+		return -ENOENT;
 	*ret_parent = table->slots[node->parent].id;
 	snprintf(ret, NAME_MAX + 1, "%s", (const char *)arena_at(table->names, node->name));
 	return 0;

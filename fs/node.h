@@ -81,7 +81,10 @@ uint64_t node_find(struct node_table *table, const struct node_key *key);
 /* Is any directory known that is there for a view alone? */
 bool node_knows_view_directories(struct node_table *table);
 
-/* The name that the node is known by, and its directory's id. -ESTALE: no such node, or its path is gone; the root has none either. */
+/*
+ * The name that a node of the base is known by, and its directory's id. -ESTALE: no such node, or its path is gone; the root has none
+ * either; -ENOENT: it is a patch's.
+ */
 int node_name(struct node_table *table, uint64_t id, uint64_t *ret_parent, char ret[NAME_MAX + 1]);
 /* The component-relative path, "" for the root, appended to SB. -ESTALE; -ENOMEM. */
 int node_path(struct node_table *table, uint64_t id, struct strbuf *sb);

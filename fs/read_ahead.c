@@ -8,21 +8,21 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#include "fs/kernel_abi.h"
 #include "fs/siblings.h"
 #include "store/base/cleanup.h"
+
+#define PAGE_BYTES_MIN 4096
 
 struct directory {
 	uint64_t id; /* 0: not in use */
 	unsigned long long used;
 	struct siblings *siblings; /* owned; NULL: not listed */
 	bool cold;		   /* files were found there that were not in memory */
-	unsigned misses;	   /* readings of names that are not in the list */
+	unsigned misses, relists;  /* readings of names that are not in the list; how often it was made anew for them */
 	unsigned wait;		   /* so many readings, until it is listed */
 	char recent[2][NAME_MAX + 1]; /* the last one read, and the one before; while it is not listed */
 };
@@ -35,13 +35,13 @@ struct read_ahead {
 	pthread_t thread;
 	bool started, ending;
 	unsigned rest; /* so many readings more are let pass */
+	unsigned warm; /* so many times in a row all was in memory */
 	unsigned long long clock, count;
 	struct directory directories[READ_AHEAD_DIRECTORIES];
 	/* What the thread is to do, or is doing. */
 	bool busy;
 	uint64_t job;	     /* the directory */
 	struct strbuf names; /* that are to be read there, each with its NUL; none: it is to be listed */
-	bool cachestat_blind; /* the thread's: on this filesystem it does not see what is in memory */
 };
 
 struct read_ahead *read_ahead_new(read_ahead_open_fn open, void *arg)
@@ -102,7 +102,8 @@ static struct directory *directory_add(struct read_ahead *ahead, uint64_t id)
 static void directory_restart(struct directory *directory, unsigned wait)
 {
 	siblings_free(directory->siblings);
-	*directory = (struct directory){ .id = directory->id, .used = directory->used, .wait = wait };
+	*directory = (struct directory){ .id = directory->id, .used = directory->used, .wait = wait, .cold = directory->cold,
+		.relists = directory->relists };
 }
 
 /* The thread gets to read what comes next in DIRECTORY, where it is not at work. */
@@ -119,37 +120,30 @@ static void go_on(struct read_ahead *ahead, struct directory *directory)
 
 /* ---- the thread ---- */
 
-static bool cachestat_sees(int fd)
+/* Is some of what is wanted of FD, a file of SIZE bytes (not 0), in memory? Nothing is brought in by this. */
+static bool is_in_memory(int fd, off_t size)
 {
-	struct abi_cachestat_range range = { 0, READ_AHEAD_BYTES };
-	struct abi_cachestat found;
+	size_t length = size < READ_AHEAD_BYTES ? (size_t)size : READ_AHEAD_BYTES;
+	unsigned char resident[READ_AHEAD_BYTES / PAGE_BYTES_MIN] = { 0 };
+	void *map = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
+	bool found = false;
 
-	return syscall(ABI_SYS_CACHESTAT, fd, &range, &found, 0) == 0 && found.cached > 0;
-}
-
-/*
- * Is some of what is wanted of FD in memory? By cachestat(2), which does nothing else. Before Linux 6.5, and where a filesystem keeps
- * the content of its files in another's (overlayfs), by a read that does not wait, which has the kernel's readahead start on its
- * own; that is found out by the FIRST of the files that are looked at together.
- */
-static bool is_in_memory(struct read_ahead *ahead, int fd, bool first)
-{
-	char byte;
-	bool seen = !ahead->cachestat_blind && cachestat_sees(fd);
-
-	if (seen || !(first || ahead->cachestat_blind))
-		return seen;
-	seen = preadv2(fd, &(struct iovec){ &byte, 1 }, 1, 0, RWF_NOWAIT) >= 0;
-	ahead->cachestat_blind |= seen;
-	return seen;
+	if (map == MAP_FAILED)
+		return false;
+	if (mincore(map, length, resident) == 0)
+		found = memchr(resident, 1, sizeof resident) != NULL;
+	munmap(map, length);
+	return found;
 }
 
 struct looked {
-	unsigned found, cold;
+	unsigned opened;
+	unsigned full; /* of them, those that hold something */
+	unsigned cold;
 };
 
 /* One of the base's files, if it is one and can be read. */
-static void read_one(struct read_ahead *ahead, int directory, const char *name, struct looked *looked)
+static void read_one(int directory, const char *name, struct looked *looked)
 {
 	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_NOATIME | O_CLOEXEC;
 	cleanup_close int fd = -EBADF;
@@ -161,9 +155,12 @@ static void read_one(struct read_ahead *ahead, int directory, const char *name, 
 	fd = openat(directory, name, flags);
 	if (fd < 0)
 		return;
-	looked->found++;
+	looked->opened++;
+	if (st.st_size == 0)
+		return;
+	looked->full++;
 	/* Beside one that is not in memory others hardly are; to ask for what is costs little. */
-	if (st.st_size == 0 || (!looked->cold && is_in_memory(ahead, fd, looked->found == 1)))
+	if (!looked->cold && is_in_memory(fd, st.st_size))
 		return;
 	looked->cold += posix_fadvise(fd, 0, READ_AHEAD_BYTES, POSIX_FADV_WILLNEED) == 0;
 }
@@ -175,25 +172,36 @@ static bool is_ending(struct read_ahead *ahead)
 	return ahead->ending;
 }
 
+/* What was LOOKED at in DIRECTORY (NULL: it is not known any more). Locked. */
+static void learn(struct read_ahead *ahead, struct directory *directory, const struct looked *looked)
+{
+	if (directory && !looked->opened)
+		directory_restart(directory, READ_AHEAD_REST);
+	if (!looked->full)
+		return;
+	if (looked->cold) {
+		ahead->warm = 0;
+		if (directory)
+			directory->cold = true;
+	} else if (++ahead->warm == READ_AHEAD_WARM) {
+		ahead->warm = 0;
+		ahead->rest = READ_AHEAD_REST;
+		if (directory)
+			directory->cold = false;
+	}
+}
+
 static void read_all(struct read_ahead *ahead, int fd)
 {
 	const struct strbuf *names = &ahead->names;
-	struct looked looked = { 0, 0 };
+	struct looked looked = { 0, 0, 0 };
 
 	for (const char *at = names->buf; at < names->buf + names->len && !is_ending(ahead); at += strlen(at) + 1)
-		read_one(ahead, fd, at, &looked);
+		read_one(fd, at, &looked);
 	SCOPED_LOCK(&ahead->lock);
-	struct directory *directory = directory_find(ahead, ahead->job);
-
 	ahead->count += looked.cold;
 	ahead->busy = false;
-	if (looked.found && !looked.cold)
-		ahead->rest = READ_AHEAD_REST;
-	if (!directory)
-		return;
-	directory->cold = looked.cold > 0;
-	if (!looked.found)
-		directory_restart(directory, READ_AHEAD_REST);
+	learn(ahead, directory_find(ahead, ahead->job), &looked);
 }
 
 static void list(struct read_ahead *ahead, int fd)
@@ -286,6 +294,12 @@ static void note(struct read_ahead *ahead, struct directory *directory, const ch
 		ask_for_list(ahead, directory);
 }
 
+static void relist(struct directory *directory)
+{
+	directory->relists++;
+	directory_restart(directory, 0);
+}
+
 void read_ahead_tell(struct read_ahead *ahead, uint64_t id, const char *name)
 {
 	SCOPED_LOCK(&ahead->lock);
@@ -302,8 +316,8 @@ void read_ahead_tell(struct read_ahead *ahead, uint64_t id, const char *name)
 		note(ahead, directory, name);
 	else if (siblings_step(directory->siblings, name))
 		go_on(ahead, directory);
-	else if (++directory->misses == READ_AHEAD_MISSES)
-		directory_restart(directory, 0);
+	else if (++directory->misses == READ_AHEAD_MISSES << (directory->relists < 16 ? directory->relists : 16))
+		relist(directory);
 }
 
 unsigned long long read_ahead_count(struct read_ahead *ahead)

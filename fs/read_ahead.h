@@ -7,10 +7,10 @@
  * file only. So a thread of its own has the base's filesystem read the files that are probably next (fs/siblings.h), the first
  * READ_AHEAD_BYTES of each, into the page cache, where the requests that follow find them.
  *
- * It is of use only where files are not in memory. That is looked at: where all that it found were, it is left alone for the next
- * READ_AHEAD_REST readings, but for those in directories where it found some that were not. A directory is listed again after
- * READ_AHEAD_MISSES readings of names that it did not have; and READ_AHEAD_REST readings after it could not be listed, or nothing in it
- * could be opened.
+ * It is of use only where files are not in memory (mincore(2)). Where all that it looked at were, READ_AHEAD_WARM times in a row, it
+ * is left alone for the next READ_AHEAD_REST readings, but for those in directories where it found some that were not. A directory is
+ * listed again after READ_AHEAD_MISSES readings of names that it did not have, and twice as many each time; and READ_AHEAD_REST
+ * readings after it could not be listed, or nothing in it could be opened.
  *
  * Memory: the names of READ_AHEAD_DIRECTORIES directories at most, those read from last (fs/siblings.h).
  * Threads: any number tell; none waits for the disk or for the thread. Without the thread, which is started with the first
@@ -25,6 +25,7 @@
 #define READ_AHEAD_BYTES (128 * 1024) /* what Linux reads ahead in a file at most, by default */
 #define READ_AHEAD_DIRECTORIES 8u
 #define READ_AHEAD_REST 256u
+#define READ_AHEAD_WARM 2u
 #define READ_AHEAD_MISSES 16u
 
 struct read_ahead;

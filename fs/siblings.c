@@ -149,7 +149,9 @@ static void order_step(struct order *order, uint32_t position)
 	} else if (step != 0) {
 		order->run = 0;
 		order->window = SIBLINGS_WINDOW_MIN;
-		order->said = 0;
+		/* Forward among those that were said: they need not be said again. */
+		if (step < 0 || position >= order->said)
+			order->said = 0;
 	}
 	order->position = position;
 	if (order->said <= position)

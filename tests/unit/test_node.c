@@ -311,10 +311,12 @@ Test(node, contents_are_counted)
 	struct hash128 identity = hash128_of("one", 3);
 	struct content *content = content_make(&identity);
 	struct node_key key = node_key_of_view(&identity);
-	uint64_t id, again;
+	uint64_t id, again, parent;
+	char name[NAME_MAX + 1];
 
 	cr_assert(node_key_is_view(&key));
 	cr_assert_eq(node_look_up(table, NODE_ROOT, "f", &key, S_IFREG, content, &id), 0);
+	cr_assert_eq(node_name(table, id, &parent, name), -ENOENT);
 	cr_assert_eq(node_look_up(table, NODE_ROOT, "f", &key, S_IFREG, content, &again), 0);
 	cr_assert_eq(id, again);
 	cr_assert_eq(atomic_load(&content->users), 2);

@@ -68,24 +68,46 @@ static bool in_memory(const struct library *library, unsigned number)
 	return resident[(FILE_SIZE - 1) / page] & 1;
 }
 
-/* COLD: what is in the files is not in memory. */
-static void library_make(struct library *library, bool cold)
+static void make_files(const struct library *library, unsigned from, unsigned to)
 {
 	static const char text[FILE_SIZE];
 
-	library->dir = temporary_directory_make();
-	library->cache = fdcache_new(8);
-	for (unsigned i = 0; i < FILES; i++) {
+	for (unsigned i = from; i < to; i++) {
 		cleanup_close int fd = file_open(library, i, O_WRONLY | O_CREAT);
 
 		cr_assert_eq(write(fd, text, sizeof text), sizeof text);
-		if (!cold)
-			continue;
-		cr_assert_eq(fsync(fd), 0);
+	}
+}
+
+/* What is in the files FROM…TO-1 is not in memory any more. false: their filesystem has nowhere else to keep it. */
+static bool evict(const struct library *library, unsigned from, unsigned to)
+{
+	cleanup_close int any = file_open(library, from, O_RDONLY);
+
+	cr_assert_eq(syncfs(any), 0);
+	for (unsigned i = from; i < to; i++) {
+		cleanup_close int fd = file_open(library, i, O_RDONLY);
+
 		cr_assert_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
 	}
+	return !in_memory(library, to - 1);
+}
+
+static void library_make(struct library *library)
+{
+	library->dir = temporary_directory_make();
+	library->cache = fdcache_new(8);
+	make_files(library, 0, FILES);
 	library->ahead = read_ahead_new(open_directory, library);
 	cr_assert(library->cache && library->ahead);
+}
+
+/* None of it is in memory. */
+static void library_make_cold(struct library *library)
+{
+	library_make(library);
+	if (!evict(library, 0, FILES))
+		cr_skip_test("the filesystem of /tmp keeps files in memory");
 }
 
 static void library_remove(struct library *library)
@@ -122,9 +144,7 @@ Test(read_ahead, reads_what_follows, .timeout = 60)
 {
 	library_auto library = { .answer = 0 };
 
-	library_make(&library, true);
-	if (in_memory(&library, FILES - 1))
-		cr_skip_test("the filesystem of /tmp keeps files in memory");
+	library_make_cold(&library);
 	tell(&library, 7, 0);
 	tell(&library, 7, 1);
 	/* It is listed, and the first four are read. */
@@ -146,23 +166,31 @@ Test(read_ahead, reads_what_follows, .timeout = 60)
 	}
 }
 
+/* The files from FROM on in DIRECTORY, over and over, until nothing is looked at any more; how often directories were opened by then. */
+static unsigned read_in_turn_until_it_rests(struct library *library, uint64_t directory, unsigned from)
+{
+	unsigned opened;
+
+	do {
+		opened = atomic_load(&library->opened);
+		for (unsigned i = from; i < FILES; i++) {
+			tell(library, directory, i);
+			usleep(100);
+		}
+		usleep(20000);
+	} while (atomic_load(&library->opened) != opened);
+	return opened;
+}
+
 Test(read_ahead, rests_where_all_is_in_memory, .timeout = 60)
 {
 	library_auto library = { .answer = 0 };
 	unsigned opened;
 
-	library_make(&library, false);
-	tell(&library, 7, 0);
-	tell(&library, 7, 1);
-	await_opened(&library, 2);
-	/* So it rests as soon as it has looked: who tells too early is heard, and tells again. */
-	do {
-		opened = atomic_load(&library.opened);
-		for (unsigned i = 0; i < FILES; i++)
-			tell(&library, 9, i);
-		usleep(20000);
-	} while (atomic_load(&library.opened) != opened);
-	for (unsigned i = 0; i < READ_AHEAD_REST - FILES; i++)
+	library_make(&library);
+	opened = read_in_turn_until_it_rests(&library, 9, 0);
+	/* Some of the rest is over: less than two rounds of all files. */
+	for (unsigned i = 0; i < READ_AHEAD_REST - 2 * FILES; i++)
 		tell(&library, 10, i % FILES);
 	usleep(20000);
 	cr_assert_eq(atomic_load(&library.opened), opened, "it was to rest");
@@ -180,7 +208,7 @@ Test(read_ahead, nothing_is_done_for_one_file, .timeout = 60)
 {
 	library_auto library = { .answer = 0 };
 
-	library_make(&library, false);
+	library_make(&library);
 	for (uint64_t directory = 1; directory < 100; directory++)
 		tell(&library, directory, 5);
 	/* Opened, and then read. */
@@ -194,7 +222,7 @@ Test(read_ahead, never_waits, .timeout = 60)
 {
 	library_auto library = { .answer = 0, .held = true };
 
-	library_make(&library, false);
+	library_make(&library);
 	tell(&library, 7, 0);
 	tell(&library, 7, 1);
 	await_opened(&library, 1);
@@ -216,9 +244,7 @@ Test(read_ahead, a_directory_that_is_gone, .timeout = 60)
 {
 	library_auto library = { .answer = -ESTALE };
 
-	library_make(&library, true);
-	if (in_memory(&library, FILES - 1))
-		cr_skip_test("the filesystem of /tmp keeps files in memory");
+	library_make_cold(&library);
 	for (unsigned i = 0; i < 10; i++) {
 		tell(&library, 7, i);
 		usleep(10000);
@@ -242,20 +268,13 @@ Test(read_ahead, lists_anew_what_has_changed, .timeout = 60)
 	library_auto library = { .answer = 0 };
 	unsigned listed;
 
-	library_make(&library, true);
-	if (in_memory(&library, FILES - 1))
-		cr_skip_test("the filesystem of /tmp keeps files in memory");
+	library_make_cold(&library);
 	tell(&library, 7, 0);
 	tell(&library, 7, 1);
 	await_count(&library, SIBLINGS_WINDOW_MIN);
 	listed = atomic_load(&library.opened);
-	for (unsigned i = FILES; i < FILES + READ_AHEAD_MISSES + 40; i++) {
-		cleanup_close int fd = file_open(&library, i, O_WRONLY | O_CREAT);
-
-		cr_assert_eq(write(fd, "x", 1), 1);
-		cr_assert_eq(fsync(fd), 0);
-		cr_assert_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
-	}
+	make_files(&library, FILES, FILES + READ_AHEAD_MISSES + 40);
+	evict(&library, FILES, FILES + READ_AHEAD_MISSES + 40);
 	for (unsigned i = 0; i < READ_AHEAD_MISSES; i++)
 		tell(&library, 7, FILES + i);
 	tell(&library, 7, FILES + READ_AHEAD_MISSES);
@@ -271,9 +290,7 @@ Test(read_ahead, a_cold_directory_beside_a_warm_one, .timeout = 60)
 	library_auto library = { .answer = 0 };
 	char page[1];
 
-	library_make(&library, true);
-	if (in_memory(&library, FILES - 1))
-		cr_skip_test("the filesystem of /tmp keeps files in memory");
+	library_make_cold(&library);
 	tell(&library, 7, 0);
 	tell(&library, 7, 1);
 	await_count(&library, SIBLINGS_WINDOW_MIN);
@@ -283,10 +300,9 @@ Test(read_ahead, a_cold_directory_beside_a_warm_one, .timeout = 60)
 
 		cr_assert_eq(read(fd, page, 1), 1);
 	}
-	tell(&library, 8, 60);
-	tell(&library, 8, 61);
-	await_opened(&library, 4);
-	usleep(20000); /* it has found all in memory, and rests: for those who read there */
+	read_in_turn_until_it_rests(&library, 8, 60);
+	cr_assert_eq(read_ahead_count(library.ahead), SIBLINGS_WINDOW_MIN);
+	/* It rests: for those who read there. */
 	for (unsigned i = 2; i < 8; i++)
 		tell(&library, 7, i);
 	while (read_ahead_count(library.ahead) <= SIBLINGS_WINDOW_MIN) {
@@ -302,9 +318,7 @@ Test(read_ahead, what_is_no_file_is_not_opened, .timeout = 60)
 	cleanup_close int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	char path[64], event[4096];
 
-	library_make(&library, true);
-	if (in_memory(&library, FILES - 1))
-		cr_skip_test("the filesystem of /tmp keeps files in memory");
+	library_make_cold(&library);
 	tell(&library, 7, 0);
 	tell(&library, 7, 1);
 	await_count(&library, SIBLINGS_WINDOW_MIN);

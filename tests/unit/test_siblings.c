@@ -101,6 +101,27 @@ Test(siblings, sorted_by_name)
 	expect_next(&many, 15 + SIBLINGS_WINDOW_MAX, 31 + SIBLINGS_WINDOW_MAX);
 }
 
+/* What was said is not said again to who jumps forward in it; it is to who goes back before it. */
+Test(siblings, jumps)
+{
+	many_auto many = many_make(200);
+
+	step(&many, 10);
+	step(&many, 11);
+	expect_next(&many, 12, 16);
+	step(&many, 12);
+	expect_next(&many, 16, 21);
+	step(&many, 13 + SIBLINGS_STEP_MAX);
+	expect_next(&many, 0, 0);
+	step(&many, 14 + SIBLINGS_STEP_MAX);
+	expect_next(&many, 21, 23);
+	step(&many, 15 + SIBLINGS_STEP_MAX);
+	expect_next(&many, 23, 28);
+	step(&many, 2);
+	step(&many, 3);
+	expect_next(&many, 4, 8);
+}
+
 Test(siblings, never_more_than_the_widest_window_ahead)
 {
 	many_auto many = many_make(500);
