@@ -3,11 +3,11 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <time.h>
 
 #include "fs/mount_query.h"
 #include "store/base/cleanup.h"
+#include "store/base/thread.h"
 #include "store/git/repo.h"
 #include "store/journal.h"
 #include "store/view.h"
@@ -121,18 +121,13 @@ static int publish_and_journal(struct store *store, const struct component *comp
 	const struct activation_server *server, struct activation_result *result, struct error *err)
 {
 	struct publishing publishing = { server, result };
-	sigset_t all, old;
 	pthread_t thread;
 	bool started;
 	int r;
 
 	if (!server)
 		return write_journal(store, component, activation, result, err);
-	/* Signals are for the main thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	started = pthread_create(&thread, NULL, run_publish, &publishing) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	started = thread_start(&thread, run_publish, &publishing) == 0;
 	if (!started)
 		run_publish(&publishing);
 	r = write_journal(store, component, activation, result, err);

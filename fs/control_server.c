@@ -84,6 +84,7 @@ static struct json_object *answer_status(struct control_server *server)
 	add_number(reply, "pid", (uint64_t)getpid());
 	add_number(reply, "protocol_minor", session->kernel_minor);
 	add_string(reply, "invalidation", "exact");
+	add_string(reply, "set_id_bits", session->kill_setid ? "daemon" : "kernel");
 	add_number(reply, "nodes", node_count(overlay_nodes(session->overlay)));
 	add_number(reply, "open_files", fdcache_open_count(overlay_fds(session->overlay)));
 	add_number(reply, "notifications", atomic_load(&session->notifications));

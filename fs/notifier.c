@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "store/base/cleanup.h"
+#include "store/base/thread.h"
 
 struct notifier {
 	notifier_fn tell;
@@ -62,10 +63,10 @@ int notifier_new(notifier_fn tell, void *arg, struct notifier **ret)
 	notifier->arg = arg;
 	pthread_mutex_init(&notifier->lock, NULL);
 	pthread_cond_init(&notifier->changed, NULL);
-	r = pthread_create(&notifier->thread, NULL, run, notifier);
-	if (r != 0) {
+	r = thread_start(&notifier->thread, run, notifier);
+	if (r < 0) {
 		destroy(notifier);
-		return -r;
+		return r;
 	}
 	*ret = notifier;
 	return 0;

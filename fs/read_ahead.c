@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 
 #include "fs/siblings.h"
 #include "store/base/cleanup.h"
+#include "store/base/thread.h"
 
 #define PAGE_BYTES_MIN 4096
 
@@ -256,15 +256,8 @@ static void *run(void *arg)
 
 static bool start(struct read_ahead *ahead)
 {
-	sigset_t all, old;
-
-	if (ahead->started)
-		return true;
-	/* Signals are for the main thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	ahead->started = pthread_create(&ahead->thread, NULL, run, ahead) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!ahead->started)
+		ahead->started = thread_start(&ahead->thread, run, ahead) == 0;
 	return ahead->started;
 }
 

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -19,6 +18,7 @@
 #include "fs/ops.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
+#include "store/base/thread.h"
 
 struct session_thread {
 	pthread_t thread;
@@ -270,26 +270,21 @@ static int notify_spoiled(void *session, uint64_t id)
 
 int session_start(struct session *session, unsigned threads, struct error *err)
 {
-	sigset_t all, old;
-	int r = 0;
+	int r;
 
 	session->threads = calloc(threads, sizeof *session->threads);
 	if (!session->threads)
 		return error_errno(err, ENOMEM, "start %u threads", threads);
-	/* Signals are for the main thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
 	atomic_store(&session->running, threads);
-	r = -notifier_new(notify_spoiled, session, &session->notifier);
+	r = notifier_new(notify_spoiled, session, &session->notifier);
 	for (unsigned i = 0; i < threads && r == 0; i++) {
 		session->threads[i].session = session;
-		r = pthread_create(&session->threads[i].thread, NULL, serve, &session->threads[i]);
+		r = thread_start(&session->threads[i].thread, serve, &session->threads[i]);
 		if (r == 0)
 			session->thread_count++;
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r != 0 && session->thread_count == 0)
-		return error_errno(err, r, "start a thread");
+		return error_errno(err, -r, "start a thread");
 	/* Fewer threads than wanted serve as well. */
 	if (session->thread_count < threads)
 		atomic_fetch_sub(&session->running, threads - session->thread_count);

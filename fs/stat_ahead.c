@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <time.h>
 
 #include "store/base/cleanup.h"
+#include "store/base/thread.h"
 
 struct stat_ahead {
 	pthread_mutex_t lock; /* guards all below */
@@ -115,15 +115,8 @@ static void *run(void *arg)
 
 static bool start(struct stat_ahead *ahead)
 {
-	sigset_t all, old;
-
-	if (ahead->started)
-		return true;
-	/* Signals are for the main thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	ahead->started = pthread_create(&ahead->thread, NULL, run, ahead) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!ahead->started)
+		ahead->started = thread_start(&ahead->thread, run, ahead) == 0;
 	return ahead->started;
 }
 

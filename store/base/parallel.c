@@ -2,10 +2,10 @@
 #include "store/base/parallel.h"
 
 #include <sched.h>
-#include <signal.h>
 #include <stdbool.h>
 
 #include "store/base/cleanup.h"
+#include "store/base/thread.h"
 
 struct range {
 	parallel_fn fn;
@@ -35,14 +35,6 @@ static size_t thread_count(size_t count)
 	return threads < count ? threads : count;
 }
 
-static void signals_block(sigset_t *ret_old)
-{
-	sigset_t all;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, ret_old);
-}
-
 /* ---- ranges ---- */
 
 static void *work(void *arg)
@@ -57,17 +49,14 @@ int parallel_run(size_t count, size_t piece_min, parallel_fn fn, void *arg, stru
 {
 	struct range ranges[PARALLEL_MAX];
 	size_t pieces = thread_count(count / piece_min);
-	sigset_t old;
 	int r = 0;
 
 	if (pieces < 2)
 		return count ? fn(arg, 0, count, err) : 0;
-	signals_block(&old);
 	for (size_t i = pieces; i-- > 0;) {
 		ranges[i] = (struct range){ .fn = fn, .arg = arg, .from = count * i / pieces, .to = count * (i + 1) / pieces };
-		ranges[i].started = i > 0 && pthread_create(&ranges[i].thread, NULL, work, &ranges[i]) == 0;
+		ranges[i].started = i > 0 && thread_start(&ranges[i].thread, work, &ranges[i]) == 0;
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	for (size_t i = 0; i < pieces; i++) {
 		if (ranges[i].started)
 			pthread_join(ranges[i].thread, NULL);
@@ -113,16 +102,13 @@ static void *take_items(void *arg)
 void parallel_begin(struct parallel *ret, size_t count, parallel_item_fn fn, void *arg)
 {
 	size_t threads = thread_count(count);
-	sigset_t old;
 
 	*ret = (struct parallel){ .fn = fn, .arg = arg, .count = count, .lock = PTHREAD_MUTEX_INITIALIZER, .err = ERROR_INIT };
 	if (threads < 2)
 		return;
-	signals_block(&old);
 	while (ret->helper_count < threads - 1 &&
-		pthread_create(&ret->helpers[ret->helper_count], NULL, take_items, ret) == 0)
+		thread_start(&ret->helpers[ret->helper_count], take_items, ret) == 0)
 		ret->helper_count++;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 void parallel_cancel(struct parallel *parallel)

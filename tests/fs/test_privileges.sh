@@ -41,6 +41,7 @@ case_changed_beneath() {
 	done
 	fs_component thing "$BASE"
 	fs_mount thing "$BASE" --io cached
+	assert_equal daemon "$(v status thing --verbose --json | t jq -r '.[0].set_id_bits')" 'who ends set-id bits'
 	t stat "$BASE"/* >/dev/null
 	chmod 6777 "$SCRATCH"/beneath/*
 	for way in write fallocate copy_file_range; do

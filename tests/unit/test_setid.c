@@ -15,7 +15,6 @@
 
 /* ---- who the caller is ---- */
 
-
 /* A process with these ids and groups, which lives until process_end(). */
 static pid_t process_begin(uid_t uid, gid_t gid, const gid_t *groups, size_t count)
 {
