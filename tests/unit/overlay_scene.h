@@ -250,4 +250,22 @@ static inline void expect_like(struct overlay_scene *made, const char *name)
 	cr_assert_str_eq(is.buf, wanted.buf, "is:\n%swanted:\n%s", is.buf, wanted.buf);
 }
 
+/* setattr by root. */
+static inline int set(struct overlay *overlay, uint64_t id, const struct stat *attributes, unsigned which)
+{
+	const struct overlay_cred root = { 0, 0, 022, 0 };
+	struct stat st;
+
+	return GUARDED(overlay, overlay_setattr(&guard, &root, id, attributes, which, &st));
+}
+
+/* Of the file beneath. */
+static inline struct stat base_stat(const struct overlay_scene *made, const char *path)
+{
+	struct stat st;
+
+	cr_assert_eq(fstatat(made->scene.basefd, path, &st, AT_SYMLINK_NOFOLLOW), 0, "'%s'", path);
+	return st;
+}
+
 #endif
