@@ -10,6 +10,7 @@
 #include "cli/view_changes.h"
 #include "fs/control.h"
 #include "fs/mount_query.h"
+#include "fs/reconcile.h"
 #include "store/view.h"
 
 #define DAEMON_POLL_MS 5
@@ -203,20 +204,49 @@ static int refuse_dead_mount(const struct target *target, struct error *err)
 		name, name);
 }
 
+/* In a target of its own, for afterwards it is stale. */
+static int perform_once(const struct context *ctx, struct store *store, const struct transition_request *request,
+	struct json_object **ret_row, char **ret_text, struct error *err)
+{
+	cleanup_transition struct transition transition = TRANSITION_INIT;
+	cleanup_target struct target target = TARGET_INIT;
+	int r;
+
+	target.store = store;
+	target.store_borrowed = true;
+	r = target_load(&target, context_argument(ctx, 0), err);
+	if (r == 0)
+		r = refuse_dead_mount(&target, err);
+	if (r == 0)
+		r = transition_resolve(&target, request, &transition, err);
+	return r < 0 ? r : transition_perform(&target, &transition, NULL, NULL, ret_row, ret_text, err);
+}
+
+/* Patches that are applied and do not fit the base any more go first: were any taken off? */
+static bool settle_base(const struct context *ctx, struct store *store)
+{
+	cleanup_reconcile_report struct reconcile_report report = RECONCILE_REPORT_INIT;
+	cleanup_target struct target target = TARGET_INIT;
+	cleanup_close int basefd = -EBADF;
+
+	target.store = store;
+	target.store_borrowed = true;
+	if (target_load(&target, context_argument(ctx, 0), NULL) < 0 || mount_open_base(store, target.component, &basefd, NULL) < 0 ||
+		reconcile(&target, basefd, "found by a switch", NULL, NULL, &report, NULL) < 0 || report.outcome != RECONCILE_SWITCHED)
+		return false;
+	context_note(ctx, "taken off: %s", report.text);
+	return true;
+}
+
 static int do_it_here(const struct context *ctx, struct target *target,
 	const struct transition_request *request, struct error *err)
 {
-	cleanup_transition struct transition transition = TRANSITION_INIT;
 	CLEANUP_ROW struct json_object *row = NULL;
 	cleanup_free char *text = NULL;
-	int r = target_load(target, context_argument(ctx, 0), err);
+	int r = perform_once(ctx, target->store, request, &row, &text, err);
 
-	if (r == 0)
-		r = refuse_dead_mount(target, err);
-	if (r == 0)
-		r = transition_resolve(target, request, &transition, err);
-	if (r == 0)
-		r = transition_perform(target, &transition, NULL, NULL, &row, &text, err);
+	if (r == -ESTALE && settle_base(ctx, target->store))
+		r = perform_once(ctx, target->store, request, &row, &text, err);
 	return r < 0 ? r : report(ctx, row, text, err);
 }
 

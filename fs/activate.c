@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "fs/mount_query.h"
+#include "fs/reconcile.h"
 #include "store/base/cleanup.h"
 #include "store/base/thread.h"
 #include "store/git/repo.h"
@@ -20,14 +21,20 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static int load_complete_view(struct store *store, const char *name, const struct oid *commit, int basefd,
+/* CHECK: it must fit the base. */
+static int load_complete_view(struct store *store, const char *name, const struct oid *commit, int basefd, bool check,
 	struct view **ret, struct error *err)
 {
 	cleanup_view struct view *view = NULL;
+	struct policy policy;
 	int r = view_load_of(store, name, commit, &view, err);
 
 	if (r == 0)
 		r = view_complete(view, store, basefd, err);
+	if (r == 0)
+		r = policy_load(store, name, &policy, err);
+	if (r == 0 && check)
+		r = reconcile_check(view, store, basefd, policy.base_change, err);
 	if (r < 0) {
 		char hex[OID_HEX_LENGTH + 1];
 
@@ -50,10 +57,10 @@ static int prepare_here(struct store *store, const struct component *component, 
 	int r = mount_open_base(store, component, &basefd, err);
 
 	if (r == 0)
-		r = load_complete_view(store, component->name, commit, basefd, &new, err);
+		r = load_complete_view(store, component->name, commit, basefd, true, &new, err);
 	if (r < 0)
 		return r;
-	if (load_complete_view(store, component->name, from, basefd, &old, NULL) < 0)
+	if (load_complete_view(store, component->name, from, basefd, false, &old, NULL) < 0)
 		old = NULL;
 	r = view_diff_count(old, new, ret_paths);
 	return r < 0 ? error_errno(err, -r, "component '%s'", component->name) : 0;

@@ -17,6 +17,8 @@
 #include "fs/control_internal.h"
 #include "fs/mounts.h"
 #include "fs/passthrough.h"
+#include "fs/reconcile.h"
+#include "fs/reconciler.h"
 #include "fs/ref_watch.h"
 #include "fs/session.h"
 #include "fs/switch.h"
@@ -30,6 +32,7 @@
 #define FDS_MAX 1024u
 #define CONTROL_WAIT_MS 10000 /* for a daemon that is about to let go, or to mount */
 #define CONTROL_POLL_MS 10
+#define SETTLE_WAIT_MS 10000 /* for the store's lock */
 
 #define FILESYSTEM_OVERLAY 0x794c7630
 #define FILESYSTEM_FUSE 0x65735546
@@ -43,6 +46,7 @@ struct daemon {
 	struct component *component;
 	int base_fd;
 	struct view *view;
+	struct reconciler *reconciler;
 	struct overlay *overlay;
 	struct session *session;
 	struct switcher *switcher;
@@ -60,9 +64,11 @@ static void daemon_release(struct daemon *daemon)
 {
 	control_server_stop(daemon->control);
 	ref_watch_stop(daemon->watch);
+	reconciler_stop(daemon->reconciler);
 	switcher_free(daemon->switcher);
 	session_free(daemon->session);
 	overlay_free(daemon->overlay);
+	reconciler_free(daemon->reconciler);
 	view_unref(daemon->view);
 	if (daemon->base_fd >= 0)
 		close(daemon->base_fd);
@@ -137,17 +143,56 @@ static int open_base_directory(struct daemon *daemon, struct error *err)
 	return 0;
 }
 
+/*
+ * While nothing was mounted the base may have moved: what does not fit it any more is taken off before it is served. Where that
+ * cannot be done, load_first_view() refuses to serve it.
+ */
+static int settle_base(struct daemon *daemon, struct error *err)
+{
+	cleanup_reconcile_report struct reconcile_report report = RECONCILE_REPORT_INIT;
+	cleanup_target struct target target = TARGET_INIT;
+	struct component *component = daemon->component, *settled = NULL;
+	struct error problem = ERROR_INIT;
+	int r;
+
+	target.store = daemon->store;
+	target.store_borrowed = true;
+	target.lock_fd = store_lock(daemon->store, SETTLE_WAIT_MS, &problem);
+	r = target.lock_fd < 0 ? target.lock_fd : target_load(&target, component->name, &problem);
+	if (r == 0)
+		r = reconcile(&target, daemon->base_fd, "found at the mount", NULL, NULL, &report, &problem);
+	if (r < 0)
+		log_message(LOG_ERR, "component '%s': what is active could not be compared with the base: %s", component->name, problem.message);
+	if (report.outcome != RECONCILE_SWITCHED)
+		return 0;
+	log_message(LOG_NOTICE, "component '%s': taken off: %s", component->name, report.text);
+	r = component_load(daemon->store, component->name, &settled, err);
+	if (r < 0)
+		return r;
+	component_free(component);
+	daemon->component = settled;
+	return 0;
+}
+
 /* What is served first: the active commit, else (it cannot be served) the bare base, said in the log and in status. */
 static int load_first_view(struct daemon *daemon, struct error *err)
 {
 	const struct component *component = daemon->component;
 	struct error problem = ERROR_INIT;
-	int r = view_load_of(daemon->store, component->name, &component->active, &daemon->view, &problem);
+	struct policy policy;
+	int r = policy_load(daemon->store, component->name, &policy, err);
 
+	if (r < 0)
+		return r;
+	r = view_load_of(daemon->store, component->name, &component->active, &daemon->view, &problem);
 	if (r == 0)
 		r = view_complete(daemon->view, daemon->store, daemon->base_fd, &problem);
 	if (r == 0)
+		r = reconcile_check(daemon->view, daemon->store, daemon->base_fd, policy.base_change, &problem);
+	if (r == 0)
 		return 0;
+	if (r == -ESTALE && policy.base_change == BASE_CHANGE_FAIL)
+		return error_set(err, r, "component '%s': its policy is to fail where the base has changed: %s", component->name, problem.message);
 	view_unref(daemon->view);
 	daemon->view = NULL;
 	log_message(LOG_ERR, "component '%s': %s; the bare base is served", component->name, problem.message);
@@ -223,9 +268,16 @@ static int prepare(struct daemon *daemon, const char *store_path, const char *na
 	if (r == 0)
 		r = open_base_directory(daemon, err);
 	if (r == 0)
+		r = settle_base(daemon, err);
+	if (r == 0)
 		r = load_first_view(daemon, err);
 	if (r < 0)
 		return r;
+	daemon->reconciler = reconciler_new();
+	if (!daemon->reconciler)
+		return error_errno(err, ENOMEM, "component '%s'", name);
+	config.event = reconciler_tell;
+	config.event_arg = daemon->reconciler;
 	config.base_fd = daemon->base_fd;
 	config.objects_fd = daemon->store->objects_fd;
 	config.fd_capacity = fd_budget();
@@ -424,6 +476,8 @@ static int start_control(struct daemon *daemon, struct error *err)
 	if (r < 0)
 		return r;
 	r = ref_watch_start(daemon->switcher, &daemon->watch, err);
+	if (r == 0)
+		r = reconciler_start(daemon->reconciler, daemon->switcher, err);
 	if (r < 0)
 		return r;
 	config.switcher = daemon->switcher;

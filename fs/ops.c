@@ -29,6 +29,15 @@ struct overlay_cred ops_cred(fuse_req_t req)
 	return (struct overlay_cred){ ctx->uid, ctx->gid, ctx->umask, ctx->pid };
 }
 
+void ops_enter(fuse_req_t req, struct session *session, struct overlay_guard *ret)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+	overlay_enter(session->overlay, ret);
+	ret->pid = ctx->pid;
+	ret->uid = ctx->uid;
+}
+
 void ops_fill_entry(const struct overlay_entry *entry, struct fuse_entry_param *param)
 {
 	memset(param, 0, sizeof *param);

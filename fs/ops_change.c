@@ -33,7 +33,7 @@ void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, 
 		attr->st_atim.tv_nsec = UTIME_NOW;
 	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
 		attr->st_mtim.tv_nsec = UTIME_NOW;
-	overlay_enter(session->overlay, &guard);
+	ops_enter(req, session, &guard);
 	r = overlay_setattr(&guard, &cred, ino, attr, set, &st);
 	if (r < 0)
 		fuse_reply_err(req, -r);
@@ -49,7 +49,7 @@ void ops_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	struct overlay_entry entry;
 	int r;
 
-	overlay_enter(session->overlay, &guard);
+	ops_enter(req, session, &guard);
 	r = overlay_mknod(&guard, &cred, parent, name, mode, rdev, &entry);
 	listing_changed(session, parent);
 	ops_reply_entry(req, session, r, &entry);
@@ -63,7 +63,7 @@ void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 	struct overlay_entry entry;
 	int r;
 
-	overlay_enter(session->overlay, &guard);
+	ops_enter(req, session, &guard);
 	r = overlay_mkdir(&guard, &cred, parent, name, mode, &entry);
 	listing_changed(session, parent);
 	ops_reply_entry(req, session, r, &entry);
@@ -77,7 +77,7 @@ void ops_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char
 	struct overlay_entry entry;
 	int r;
 
-	overlay_enter(session->overlay, &guard);
+	ops_enter(req, session, &guard);
 	r = overlay_symlink(&guard, &cred, parent, name, link, &entry);
 	listing_changed(session, parent);
 	ops_reply_entry(req, session, r, &entry);
@@ -90,7 +90,7 @@ void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *
 	struct overlay_entry entry;
 	int r;
 
-	overlay_enter(session->overlay, &guard);
+	ops_enter(req, session, &guard);
 	r = overlay_link(&guard, ino, newparent, newname, &entry);
 	listing_changed(session, newparent);
 	ops_reply_entry(req, session, r, &entry);
@@ -102,7 +102,7 @@ static void remove_name(fuse_req_t req, struct session *session, fuse_ino_t pare
 	cleanup_overlay_guard struct overlay_guard guard;
 	int r;
 
-	overlay_enter(session->overlay, &guard);
+	ops_enter(req, session, &guard);
 	r = overlay_remove(&guard, parent, name, directory);
 	listing_changed(session, parent);
 	fuse_reply_err(req, -r);
@@ -125,7 +125,7 @@ void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t 
 	cleanup_overlay_guard struct overlay_guard guard;
 	int r;
 
-	overlay_enter(session->overlay, &guard);
+	ops_enter(req, session, &guard);
 	r = overlay_rename(&guard, parent, name, newparent, newname, flags);
 	listing_changed(session, parent);
 	listing_changed(session, newparent);
@@ -139,7 +139,7 @@ void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *
 	cleanup_overlay_guard struct overlay_guard guard;
 
 	flags &= (int)~SETXATTR_KILL_SGID;
-	overlay_enter(session->overlay, &guard);
+	ops_enter(req, session, &guard);
 	fuse_reply_err(req, -overlay_setxattr(&guard, ino, name, value, size, flags, kill_sgid));
 }
 
@@ -148,7 +148,7 @@ void ops_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	struct session *session = ops_begin(req, REQUEST_REMOVEXATTR);
 	cleanup_overlay_guard struct overlay_guard guard;
 
-	overlay_enter(session->overlay, &guard);
+	ops_enter(req, session, &guard);
 	fuse_reply_err(req, -overlay_removexattr(&guard, ino, name));
 }
 
@@ -161,7 +161,7 @@ void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg, stru
 	union overlay_flags value = { 0 };
 	int r = -ENOTTY;
 
-	overlay_enter(session->overlay, &guard);
+	ops_enter(req, session, &guard);
 	if ((cmd == FS_IOC_GETFLAGS || cmd == FS_IOC_FSGETXATTR) && out_size <= sizeof value) {
 		r = overlay_get_flags(&guard, ino, cmd, &value);
 	} else if ((cmd == FS_IOC_SETFLAGS || cmd == FS_IOC_FSSETXATTR) && in_size <= sizeof value) {

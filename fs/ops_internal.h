@@ -19,6 +19,8 @@ void ops_fill_entry(const struct overlay_entry *entry, struct fuse_entry_param *
 /* Reply with ENTRY, or with the error R. The look-up is taken back where the kernel did not take the reply. */
 void ops_reply_entry(fuse_req_t req, struct session *session, int r, const struct overlay_entry *entry);
 struct overlay_cred ops_cred(fuse_req_t req);
+/* overlay_enter(), for a request that may change the base: with who it is. */
+void ops_enter(fuse_req_t req, struct session *session, struct overlay_guard *ret);
 
 void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);

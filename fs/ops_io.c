@@ -138,7 +138,7 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 	struct overlay_entry entry;
 	int r;
 
-	overlay_enter(session->overlay, &guard);
+	ops_enter(req, session, &guard);
 	r = overlay_create(&guard, &cred, parent, name, mode, &entry);
 	readdir_cache_drop(session->listings, parent);
 	if (r == 0 && io_choice_mode(&session->choice) != IO_CACHED) {

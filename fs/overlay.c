@@ -84,7 +84,8 @@ void overlay_enter(struct overlay *overlay, struct overlay_guard *ret)
 	SCOPED_LOCK(&overlay->view_lock);
 
 	overlay->inside[overlay->generation & 1]++;
-	*ret = (struct overlay_guard){ overlay, overlay->view, overlay->hidden, overlay->generation };
+	*ret = (struct overlay_guard){ .overlay = overlay, .view = overlay->view, .hidden = overlay->hidden,
+		.generation = overlay->generation };
 }
 
 void overlay_leave(struct overlay_guard *guard)
@@ -116,6 +117,29 @@ struct view *overlay_publish(struct overlay *overlay, struct view *view)
 	overlay->hides_directories = directories;
 	overlay->generation++;
 	return old;
+}
+
+void overlay_set_base_change(struct overlay *overlay, enum base_change base_change)
+{
+	atomic_store(&overlay->base_change, (int)base_change);
+}
+
+void overlay_tell(struct overlay *overlay, enum overlay_event event, uint64_t id, const char *path, pid_t pid, uid_t uid)
+{
+	cleanup_strbuf struct strbuf found = STRBUF_INIT;
+
+	if (!overlay->config.event)
+		return;
+	if (!path && node_path(overlay->nodes, id, &found) == 0)
+		path = strbuf_text(&found);
+	if (path)
+		overlay->config.event(overlay->config.event_arg, event, path, pid, uid);
+}
+
+void overlay_tell_unseen(struct overlay *overlay, const char *cause)
+{
+	if (overlay->config.event)
+		overlay->config.event(overlay->config.event_arg, OVERLAY_UNSEEN, cause, 0, 0);
 }
 
 unsigned overlay_changes(const struct overlay *overlay)
@@ -197,14 +221,14 @@ static void view_descend(const struct view *view, struct overlay_place *place)
 	place->view_index = view ? 0 : VIEW_NONE;
 	while (*at && place->view_index != VIEW_NONE) {
 		const char *end = strchrnul(at, '/');
-		const struct view_entry *entry;
+		enum view_kind kind;
 
-		index = view_child(view, index, at, (size_t)(end - at));
+		index = view_served_child(view, index, at, (size_t)(end - at));
 		place->view_index = index;
 		if (index == VIEW_NONE)
 			return;
-		entry = view_at(view, index);
-		if (entry->kind != VIEW_THROUGH && entry->kind != VIEW_DIRECTORY) {
+		kind = view_served_kind(view, index);
+		if (kind != VIEW_THROUGH && kind != VIEW_DIRECTORY) {
 			place->gone = true;
 			place->view_index = VIEW_NONE;
 			return;

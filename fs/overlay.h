@@ -24,6 +24,7 @@
 #include "fs/fdcache.h"
 #include "fs/node.h"
 #include "store/object.h"
+#include "store/policy.h"
 #include "store/view.h"
 
 struct overlay;
@@ -32,6 +33,18 @@ struct hidden;
 /* Opens the bytes of a patched file when its object is missing or damaged: makes it again from git. */
 typedef int (*object_heal_fn)(void *arg, const struct hash128 *object, const struct oid *blob, uint64_t size);
 
+/*
+ * What happened to the base beneath the view: told by the request that did it, which waits for nobody. PATH is valid during the call;
+ * PID and UID are the caller's, 0 where they are not known.
+ */
+enum overlay_event {
+	OVERLAY_REPLACED, /* what a patch hides, or would add, is something else now: made, replaced, moved there */
+	OVERLAY_REMOVED,
+	OVERLAY_REFUSED, /* a patched file was to be written in place: EROFS */
+	OVERLAY_UNSEEN,	 /* never told by a request: the base may have changed otherwise. PATH is what is known of the cause */
+};
+typedef void (*overlay_event_fn)(void *arg, enum overlay_event event, const char *path, pid_t pid, uid_t uid);
+
 struct overlay_config {
 	int base_fd;	 /* O_PATH, borrowed; everything of the base is reached beneath it */
 	int objects_fd;	 /* the store's objects/, borrowed */
@@ -39,6 +52,8 @@ struct overlay_config {
 	size_t fd_capacity;
 	object_heal_fn heal; /* NULL: none */
 	void *heal_arg;
+	overlay_event_fn event; /* NULL: nobody listens */
+	void *event_arg;
 };
 
 /* VIEW (counted) is the first; NULL: the bare base. */
@@ -56,6 +71,8 @@ struct overlay_guard {
 	const struct view *view; /* NULL: the bare base. Good until overlay_leave() */
 	const struct hidden *hidden; /* hard links that VIEW hides; NULL: none */
 	unsigned generation;
+	pid_t pid; /* of the caller, for whoever is told of what he does to the base; 0: not known */
+	uid_t uid;
 };
 void overlay_enter(struct overlay *overlay, struct overlay_guard *ret);
 void overlay_leave(struct overlay_guard *guard);
@@ -64,6 +81,10 @@ void overlay_leave(struct overlay_guard *guard);
 /* Swap the view for VIEW (counted by the overlay; NULL: the bare base). One caller at a time, who has drained before. Returns
  * the old one: its count is the caller's. Where the base cannot be asked which hard links VIEW hides, links count as there. */
 struct view *overlay_publish(struct overlay *overlay, struct view *view);
+/* To whoever listens: the base may have changed unseen, and CAUSE says how. */
+void overlay_tell_unseen(struct overlay *overlay, const char *cause);
+/* How names that the view hides are replaced and removed from now on (store/policy.h); retire until it is called. */
+void overlay_set_base_change(struct overlay *overlay, enum base_change base_change);
 /*
  * How many times names in the base were made, moved or removed through the mount (modulo 2^32). Where it is the same before a view
  * is completed and after those who entered before have left, what the view found in the base is still there.

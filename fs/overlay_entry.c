@@ -33,15 +33,22 @@ static void override_directory(const struct view_entry *entry, struct stat *st)
 		st->st_mtim = entry->mtime;
 }
 
-/* Does the view serve anything below the way through INDEX? Where the base has lost the directory, deletions alone make none. */
-static bool leads_somewhere(const struct view *view, uint32_t index)
+/* Is a leaf of the view served at INDEX: a file or a deletion that has not ended? */
+static bool is_served(const struct view *view, uint32_t index)
+{
+	const enum view_kind kind = view_at(view, index)->kind;
+
+	return kind == VIEW_DIRECTORY || kind == VIEW_THROUGH || !view_is_ended(view, index);
+}
+
+bool overlay_leads_somewhere(const struct view *view, uint32_t index)
 {
 	const struct view_entry *directory = view_at(view, index);
 
-	for (uint32_t i = 0; i < directory->child_count; i++) {
-		enum view_kind kind = view_at(view, directory->first_child + i)->kind;
+	for (uint32_t i = directory->first_child; i < directory->first_child + directory->child_count; i++) {
+		const enum view_kind kind = view_served_kind(view, i);
 
-		if (kind == VIEW_THROUGH ? leads_somewhere(view, directory->first_child + i) : kind != VIEW_DELETED)
+		if (is_served(view, i) && (kind == VIEW_THROUGH ? overlay_leads_somewhere(view, i) : kind != VIEW_DELETED))
 			return true;
 	}
 	return false;
@@ -53,13 +60,14 @@ static int link_count_delta(const struct view *view, uint32_t index, int base_fd
 	const struct view_entry *directory = view_at(view, index);
 	int delta = 0;
 
-	for (uint32_t i = 0; i < directory->child_count; i++) {
-		const struct view_entry *child = view_at(view, directory->first_child + i);
+	for (uint32_t i = directory->first_child; i < directory->first_child + directory->child_count; i++) {
+		const struct view_entry *child = view_at(view, i);
+		const enum view_kind kind = view_served_kind(view, i);
 		struct stat st;
 		bool before = base_fd >= 0 && fstatat(base_fd, child->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 			S_ISDIR(st.st_mode);
-		bool now = child->kind == VIEW_DIRECTORY ||
-			(child->kind == VIEW_THROUGH && (before || leads_somewhere(view, directory->first_child + i)));
+		bool now = is_served(view, i) ? kind == VIEW_DIRECTORY ||
+				(kind == VIEW_THROUGH && (before || overlay_leads_somewhere(view, i))) : before;
 
 		delta += (int)now - (int)before;
 	}
@@ -70,7 +78,7 @@ static void stat_base_directory(struct overlay_guard *guard, uint32_t view_index
 {
 	if (view_index == VIEW_NONE)
 		return;
-	if (view_at(guard->view, view_index)->kind == VIEW_DIRECTORY)
+	if (view_served_kind(guard->view, view_index) == VIEW_DIRECTORY)
 		override_directory(view_at(guard->view, view_index), st);
 	/* Some filesystems (btrfs) do not count: their directories say 1. */
 	if (st->st_nlink >= 2)
@@ -119,7 +127,7 @@ static int resolve_view(const struct view *view, uint32_t index, struct stat *re
 
 	if (!content)
 		return -ENOMEM;
-	if (!S_ISDIR(content->st.st_mode) && entry->kind == VIEW_THROUGH) {
+	if (!S_ISDIR(content->st.st_mode) && view_served_kind(view, index) == VIEW_THROUGH) {
 		/* A way through to entries below, whose base directory has gone since: a plain directory. */
 		content->st.st_mode = S_IFDIR | 0755;
 		content->st.st_nlink = 2;
@@ -145,10 +153,10 @@ int overlay_resolve(struct overlay_guard *guard, const struct overlay_place *pla
 	if (place->gone)
 		return -ENOENT;
 	if (place->view_index != VIEW_NONE)
-		index = view_child(guard->view, place->view_index, name, length);
+		index = view_served_child(guard->view, place->view_index, name, length);
 	if (index == VIEW_NONE)
 		return resolve_base(guard, base_fd, name, VIEW_NONE, ret_st, ret_key);
-	switch (view_at(guard->view, index)->kind) {
+	switch (view_served_kind(guard->view, index)) {
 	case VIEW_DELETED:
 		return -ENOENT;
 	case VIEW_THROUGH:
@@ -157,7 +165,7 @@ int overlay_resolve(struct overlay_guard *guard, const struct overlay_place *pla
 		r = resolve_base(guard, base_fd, name, index, ret_st, ret_key);
 		if (r != -ENOENT)
 			return r;
-		if (view_at(guard->view, index)->kind == VIEW_THROUGH && !leads_somewhere(guard->view, index))
+		if (view_served_kind(guard->view, index) == VIEW_THROUGH && !overlay_leads_somewhere(guard->view, index))
 			return resolve_base(guard, base_fd, name, VIEW_NONE, ret_st, ret_key);
 		return resolve_view(guard->view, index, ret_st, ret_key, ret_content);
 	default:
@@ -239,7 +247,7 @@ static int getattr_view_directory(struct overlay_guard *guard, const struct node
 		ret->st_nlink = 0;
 		return 0;
 	}
-	if (view_at(guard->view, place.view_index)->kind == VIEW_DIRECTORY)
+	if (view_served_kind(guard->view, place.view_index) == VIEW_DIRECTORY)
 		content_stat(view_at(guard->view, place.view_index), ret);
 	ret->st_nlink = (nlink_t)(2 + link_count_delta(guard->view, place.view_index, -EBADF));
 	return 0;

@@ -17,6 +17,7 @@ struct overlay {
 	/* Renames through the mount: where both agree and stay so, none was between the base and the node table. */
 	atomic_uint renames_begun, renames_ended;
 	atomic_uint changes; /* of names in the base, made through the mount */
+	atomic_int base_change; /* enum base_change */
 
 	pthread_mutex_t view_lock; /* guards the five below; innermost, nothing is called under it */
 	pthread_cond_t view_drained;
@@ -44,6 +45,11 @@ int overlay_open_lower_cached(struct overlay *overlay, const struct node_info *i
  */
 int overlay_open_handles(int base_fd);
 int overlay_keep_handle(struct overlay *overlay, uint64_t id, int fd, dev_t device);
+
+/* Does the view serve anything below directory INDEX? Where the base has lost the directory, deletions alone make none. */
+bool overlay_leads_somewhere(const struct view *view, uint32_t index);
+/* To whoever listens. PATH may be NULL: it is the node's. */
+void overlay_tell(struct overlay *overlay, enum overlay_event event, uint64_t id, const char *path, pid_t pid, uid_t uid);
 
 /* The number that a base inode shows: its own on the base's device, else one made of both. */
 ino_t overlay_base_inode(const struct overlay *overlay, dev_t device, ino_t inode);

@@ -212,6 +212,21 @@ int overlay_open_path(struct overlay *overlay, uint64_t id, struct fdref *ret)
 	return overlay_open_lower_cached(overlay, &info, FD_PATH, ret);
 }
 
+/* A directory that was there for the view alone when its node was made: the base may have one by now. Not kept, for it is no node's. */
+static int open_base_beneath_view(struct overlay *overlay, uint64_t id, struct fdref *ret)
+{
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+	int fd, r = node_path(overlay->nodes, id, &path);
+
+	if (r < 0)
+		return r;
+	fd = open_long(overlay->config.base_fd, strbuf_text(&path), O_PATH | O_DIRECTORY);
+	if (fd < 0)
+		return fd == -ENOTDIR || fd == -ELOOP ? -ENOENT : fd;
+	fdref_alone(fd, ret);
+	return 0;
+}
+
 int overlay_base_directory(struct overlay *overlay, uint64_t id, struct fdref *ret)
 {
 	cleanup_node_info struct node_info info = NODE_INFO_INIT;
@@ -222,7 +237,7 @@ int overlay_base_directory(struct overlay *overlay, uint64_t id, struct fdref *r
 	if (!S_ISDIR(info.type))
 		return -ENOTDIR;
 	if (info.content)
-		return -ENOENT;
+		return open_base_beneath_view(overlay, id, ret);
 	return overlay_open_lower_cached(overlay, &info, FD_PATH, ret);
 }
 
@@ -250,8 +265,10 @@ static int open_node(struct overlay *overlay, uint64_t id, enum fd_kind kind, ui
 		return r;
 	if (!info.content)
 		return open_lower(overlay, &info, kind, ret_size);
-	if (kind == FD_WRITE)
+	if (kind == FD_WRITE) {
+		overlay_tell(overlay, OVERLAY_REFUSED, id, NULL, 0, 0);
 		return -EROFS;
+	}
 	if (info.content->kind != VIEW_FILE)
 		return -EINVAL;
 	*ret_size = (uint64_t)info.content->st.st_size;

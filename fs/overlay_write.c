@@ -6,69 +6,29 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "fs/creds.h"
 #include "fs/overlay_internal.h"
+#include "fs/overlay_target.h"
 #include "fs/setid.h"
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 
-/* A name in a directory of the base that a change may touch. */
-struct target {
-	struct fdref directory; /* of the base */
-	const char *name;
-};
-#define TARGET_INIT { FDREF_INIT, NULL }
-
-static void target_release(struct target *target)
-{
-	fdref_release(&target->directory);
-}
-#define cleanup_target __attribute__((cleanup(target_release)))
-
-static int target_open(struct overlay_guard *guard, uint64_t parent, const char *name, struct target *ret)
-{
-	cleanup_place struct overlay_place place = { NULL, VIEW_NONE, false };
-	size_t length = strnlen(name, PATH_NAME_MAX + 1);
-	int r;
-
-	if (length > PATH_NAME_MAX)
-		return -ENAMETOOLONG;
-	if (guard->overlay->config.deny_write)
-		return -EROFS;
-	r = overlay_place(guard, parent, &place);
-	if (r < 0)
-		return r;
-	if (place.gone)
-		return -ENOENT;
-	if (place.view_index != VIEW_NONE &&
-		view_child(guard->view, place.view_index, name, length) != VIEW_NONE)
-		return -EROFS;
-	r = overlay_base_directory(guard->overlay, parent, &ret->directory);
-	ret->name = name;
-	/* A directory that only the view has: nothing can be made in it. */
-	return r == -ENOENT ? -EROFS : r;
-}
-
-/* Whoever has looked at the names of the base must look again. Before the request leaves. */
-static void names_changed(struct overlay *overlay)
-{
-	atomic_fetch_add(&overlay->changes, 1);
-}
-
 /* To make NAME in PARENT, as the caller of the request: then it is his. */
 static int make_begin(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent, const char *name,
-	struct target *target, struct creds *creds)
+	struct overlay_target *target, struct creds *creds)
 {
-	int r = target_open(guard, parent, name, target);
+	int r = overlay_target_open(guard, parent, name, TARGET_MAKE, target);
 
 	return r < 0 ? r : creds_assume(creds, cred->uid, cred->gid, cred->umask);
 }
 
 /* Set-id and umask aside, what was made is looked up like any other name. */
-static int target_lookup(struct overlay_guard *guard, uint64_t parent, const struct target *target,
+static int target_lookup(struct overlay_guard *guard, uint64_t parent, const struct overlay_target *target,
 	struct overlay_entry *ret)
 {
 	return overlay_lookup(guard, parent, target->name, ret);
@@ -77,8 +37,8 @@ static int target_lookup(struct overlay_guard *guard, uint64_t parent, const str
 int overlay_mknod(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent,
 	const char *name, mode_t mode, dev_t device, struct overlay_entry *ret)
 {
-	cleanup_target struct target target = TARGET_INIT;
-	int r = target_open(guard, parent, name, &target);
+	cleanup_overlay_target struct overlay_target target = OVERLAY_TARGET_INIT;
+	int r = overlay_target_open(guard, parent, name, TARGET_MAKE, &target);
 
 	if (r < 0)
 		return r;
@@ -94,7 +54,7 @@ int overlay_mknod(struct overlay_guard *guard, const struct overlay_cred *cred, 
 			return r;
 		if (mknodat(target.directory.fd, name, mode, device) < 0)
 			return -errno;
-		names_changed(guard->overlay);
+		overlay_target_changed(guard, &target, OVERLAY_REPLACED);
 		if (device_node && (cred->uid || cred->gid) &&
 			fchownat(target.directory.fd, name, cred->uid, cred->gid, AT_SYMLINK_NOFOLLOW) < 0)
 			return -errno;
@@ -118,7 +78,7 @@ static int made_lookup(struct overlay_guard *guard, uint64_t parent, const char 
 int overlay_create(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent, const char *name,
 	mode_t mode, struct overlay_entry *ret)
 {
-	cleanup_target struct target target = TARGET_INIT;
+	cleanup_overlay_target struct overlay_target target = OVERLAY_TARGET_INIT;
 	cleanup_creds struct creds creds = CREDS_INIT;
 	int fd, r = make_begin(guard, cred, parent, name, &target, &creds);
 
@@ -129,14 +89,17 @@ int overlay_create(struct overlay_guard *guard, const struct overlay_cred *cred,
 		r = -errno;
 	creds_restore(&creds);
 	/* Also after an error: a file may have been made that could not be opened. */
-	names_changed(guard->overlay);
-	return r < 0 ? r : made_lookup(guard, parent, name, fd, ret);
+	overlay_names_changed(guard->overlay);
+	if (r < 0)
+		return r;
+	overlay_target_changed(guard, &target, OVERLAY_REPLACED);
+	return made_lookup(guard, parent, name, fd, ret);
 }
 
 int overlay_mkdir(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent,
 	const char *name, mode_t mode, struct overlay_entry *ret)
 {
-	cleanup_target struct target target = TARGET_INIT;
+	cleanup_overlay_target struct overlay_target target = OVERLAY_TARGET_INIT;
 	cleanup_creds struct creds creds = CREDS_INIT;
 	int r = make_begin(guard, cred, parent, name, &target, &creds);
 
@@ -145,14 +108,14 @@ int overlay_mkdir(struct overlay_guard *guard, const struct overlay_cred *cred, 
 	if (mkdirat(target.directory.fd, name, mode) < 0)
 		return -errno;
 	creds_restore(&creds);
-	names_changed(guard->overlay);
+	overlay_target_changed(guard, &target, OVERLAY_REPLACED);
 	return target_lookup(guard, parent, &target, ret);
 }
 
 int overlay_symlink(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent,
 	const char *name, const char *link_target, struct overlay_entry *ret)
 {
-	cleanup_target struct target target = TARGET_INIT;
+	cleanup_overlay_target struct overlay_target target = OVERLAY_TARGET_INIT;
 	cleanup_creds struct creds creds = CREDS_INIT;
 	int r = make_begin(guard, cred, parent, name, &target, &creds);
 
@@ -161,12 +124,12 @@ int overlay_symlink(struct overlay_guard *guard, const struct overlay_cred *cred
 	if (symlinkat(link_target, target.directory.fd, name) < 0)
 		return -errno;
 	creds_restore(&creds);
-	names_changed(guard->overlay);
+	overlay_target_changed(guard, &target, OVERLAY_REPLACED);
 	return target_lookup(guard, parent, &target, ret);
 }
 
 /* The node stays known by the name that it had, while that is good: the new one may be short-lived. */
-static int link_lookup(struct overlay_guard *guard, uint64_t parent, const struct target *target, uint64_t id,
+static int link_lookup(struct overlay_guard *guard, uint64_t parent, const struct overlay_target *target, uint64_t id,
 	struct overlay_entry *ret)
 {
 	int r = node_look_up_again(guard->overlay->nodes, id);
@@ -180,115 +143,136 @@ static int link_lookup(struct overlay_guard *guard, uint64_t parent, const struc
 	return r;
 }
 
+/*
+ * What a patch hides at the path of node ID gets another name, not the patched file: that is how a package manager keeps what it is
+ * about to replace (dpkg), and what it puts back where it fails. *RET is an O_PATH fd; -ENOENT: the patch adds the file, the base has none.
+ */
+static int open_hidden(struct overlay *overlay, uint64_t id, int *ret)
+{
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+	cleanup_close int fd = -EBADF;
+	struct stat st;
+	int r = node_path(overlay->nodes, id, &path);
+
+	if (r < 0)
+		return r;
+	fd = path_open(overlay->config.base_fd, strbuf_text(&path), O_PATH, 0);
+	if (fd < 0)
+		return fd;
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return -EROFS;
+	*ret = TAKE_FD(fd);
+	return 0;
+}
+
+/* The base has nothing there: then what the patch adds is copied, for a name in the base can be that of a file in the base alone. */
+static int copy_patched(struct overlay *overlay, uint64_t id, const struct overlay_target *target)
+{
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	cleanup_fdref struct fdref file = FDREF_INIT;
+	cleanup_close int fd = -EBADF;
+	char link[64];
+	off_t at = 0;
+	int r = node_get(overlay->nodes, id, &info);
+
+	if (r == 0)
+		r = overlay_open(overlay, id, FD_READ, &file);
+	if (r < 0)
+		return r == -EINVAL ? -EROFS : r; /* no regular file */
+	fd = openat(target->directory.fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return errno == EOPNOTSUPP ? -EROFS : -errno;
+	while (at < info.content->st.st_size) {
+		ssize_t n = sendfile(fd, file.fd, &at, (size_t)(info.content->st.st_size - at));
+
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+	}
+	if (fchown(fd, info.content->st.st_uid, info.content->st.st_gid) < 0 ||
+		fchmod(fd, info.content->st.st_mode & 07777) < 0 ||
+		futimens(fd, (struct timespec[2]){ info.content->st.st_atim, info.content->st.st_mtim }) < 0)
+		return -errno;
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	return linkat(AT_FDCWD, link, target->directory.fd, target->name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
+static int link_patched(struct overlay_guard *guard, uint64_t id, uint64_t parent, const struct overlay_target *target,
+	struct overlay_entry *ret)
+{
+	cleanup_close int hidden = -EBADF;
+	char link[64];
+	int r = open_hidden(guard->overlay, id, &hidden);
+
+	if (r == 0) {
+		snprintf(link, sizeof link, "/proc/self/fd/%d", hidden);
+		r = linkat(AT_FDCWD, link, target->directory.fd, target->name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+	} else if (r == -ENOENT) {
+		r = copy_patched(guard->overlay, id, target);
+	}
+	if (r < 0)
+		return r;
+	overlay_target_changed(guard, target, OVERLAY_REPLACED);
+	return target_lookup(guard, parent, target, ret);
+}
+
 int overlay_link(struct overlay_guard *guard, uint64_t id, uint64_t parent, const char *name,
 	struct overlay_entry *ret)
 {
-	cleanup_target struct target target = TARGET_INIT;
+	cleanup_overlay_target struct overlay_target target = OVERLAY_TARGET_INIT;
 	cleanup_fdref struct fdref file = FDREF_INIT;
 	char link[64];
-	int r = target_open(guard, parent, name, &target);
+	int r = overlay_target_open(guard, parent, name, TARGET_MAKE, &target);
 
 	if (r < 0)
 		return r;
 	r = overlay_open_path(guard->overlay, id, &file);
+	if (r == -ENOENT)
+		return link_patched(guard, id, parent, &target, ret);
 	if (r < 0)
-		return r == -ENOENT ? -EROFS : r; /* a patched file cannot be given a name in the base */
+		return r;
 	snprintf(link, sizeof link, "/proc/self/fd/%d", file.fd);
 	if (linkat(AT_FDCWD, link, target.directory.fd, name, AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
-	names_changed(guard->overlay);
+	overlay_target_changed(guard, &target, OVERLAY_REPLACED);
 	return link_lookup(guard, parent, &target, id, ret);
 }
 
-/*
- * The kernel may know the file whose name is about to go: then an fd is put aside, for afterwards maybe no path
- * leads to it. Where the name does not go after all, or another is good, neither is the fd kept.
- */
-struct victim {
-	struct overlay *overlay;
-	uint64_t id; /* 0: nothing was put aside */
-	int fd;	     /* of the file, besides the one put aside */
-	bool named;  /* the name is the one that the node is known by */
-};
-#define VICTIM_INIT { NULL, 0, -EBADF, false }
-
-static void victim_release(struct victim *victim)
+/* In the base; where the view alone has it, there is nothing to do there. */
+static int remove_from_base(struct overlay_guard *guard, uint64_t parent, const struct overlay_target *target, bool directory)
 {
-	if (victim->id)
-		fdcache_unpin(victim->overlay->fds, victim->id);
-	if (victim->fd >= 0)
-		close(victim->fd);
-}
-#define cleanup_victim __attribute__((cleanup(victim_release)))
+	cleanup_victim struct victim victim = VICTIM_INIT;
+	int r;
 
-/* NAME in the base directory DIRECTORY of node PARENT; not where it is the file of key EXCEPT (may be NULL). */
-static int victim_pin(struct overlay *overlay, int directory, uint64_t parent, const char *name,
-	const struct node_key *except, struct victim *ret)
-{
-	cleanup_close int fd = path_open(directory, name, O_PATH, 0);
-	struct node_key key;
-	struct stat st;
-	uint64_t id;
-	int aside, r;
-
-	if (fd < 0)
-		return fd == -ENOENT ? 0 : fd;
-	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+	if (target->directory.fd < 0)
+		return -ENOENT;
+	r = victim_pin(guard->overlay, target->directory.fd, parent, target->name, NULL, &victim);
+	if (r < 0)
+		return r;
+	if (unlinkat(target->directory.fd, target->name, directory ? AT_REMOVEDIR : 0) < 0)
 		return -errno;
-	key = node_key_of_base(st.st_dev, st.st_ino);
-	if (except && except->high == key.high && except->low == key.low)
-		return 0;
-	id = node_find(overlay->nodes, &key);
-	if (!id)
-		return 0;
-	aside = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (aside < 0)
-		return -errno;
-	r = fdcache_pin(overlay->fds, id, aside);
-	if (r == 0)
-		*ret = (struct victim){ overlay, id, TAKE_FD(fd), node_is_named(overlay->nodes, id, parent, name) };
-	return r;
-}
-
-/*
- * The name has gone. A file that has others stays reachable: by the one that its node is known by, or else by its
- * handle. Of names that go at the same time the last one sees that none is left. Then one fd for each node is
- * enough: one that had others before has its own already.
- */
-static void victim_gone(struct victim *victim)
-{
-	struct overlay *overlay = victim->overlay;
-	struct stat st;
-
-	if (!victim->id)
-		return;
-	if (fstatat(victim->fd, "", &st, AT_EMPTY_PATH) == 0 && !S_ISDIR(st.st_mode) && st.st_nlink > 0) {
-		if (!victim->named)
-			return;
-		if (overlay_keep_handle(overlay, victim->id, victim->fd, st.st_dev) == 0) {
-			node_set_pinned(overlay->nodes, victim->id, false);
-			return;
-		}
-	}
-	if (!node_set_pinned(overlay->nodes, victim->id, true))
-		victim->id = 0;
+	overlay_names_changed(guard->overlay);
+	victim_gone(&victim);
+	return 0;
 }
 
 int overlay_remove(struct overlay_guard *guard, uint64_t parent, const char *name, bool directory)
 {
-	cleanup_target struct target target = TARGET_INIT;
-	cleanup_victim struct victim victim = VICTIM_INIT;
-	int r = target_open(guard, parent, name, &target);
+	cleanup_overlay_target struct overlay_target target = OVERLAY_TARGET_INIT;
+	int r = overlay_target_open(guard, parent, name, TARGET_REMOVE, &target);
 
-	if (r == 0)
-		r = victim_pin(guard->overlay, target.directory.fd, parent, name, NULL, &victim);
 	if (r < 0)
 		return r;
-	if (unlinkat(target.directory.fd, name, directory ? AT_REMOVEDIR : 0) < 0)
-		return -errno;
-	names_changed(guard->overlay);
-	victim_gone(&victim);
-	return 0;
+	r = remove_from_base(guard, parent, &target, directory);
+	if (target.shadow != VIEW_NONE && r == -ENOENT)
+		r = 0;
+	/* A file of the patch over a directory of the base, or the other way round: what is beneath is not to be had by this call. */
+	if (target.shadow != VIEW_NONE && (r == -EISDIR || r == -ENOTDIR))
+		r = -EROFS;
+	if (r == 0)
+		overlay_target_changed(guard, &target, OVERLAY_REMOVED);
+	return r;
 }
 
 static int key_at(int directory, const char *name, struct node_key *ret)
@@ -312,8 +296,8 @@ static void moved(struct overlay *overlay, const struct node_key *key, uint64_t 
 int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *name, uint64_t new_parent,
 	const char *new_name, unsigned flags)
 {
-	cleanup_target struct target from = TARGET_INIT;
-	cleanup_target struct target to = TARGET_INIT;
+	cleanup_overlay_target struct overlay_target from = OVERLAY_TARGET_INIT;
+	cleanup_overlay_target struct overlay_target to = OVERLAY_TARGET_INIT;
 	struct overlay *overlay = guard->overlay;
 	cleanup_victim struct victim victim = VICTIM_INIT;
 	struct node_key from_key, to_key;
@@ -321,9 +305,12 @@ int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *nam
 
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
 		return -EINVAL;
-	r = target_open(guard, parent, name, &from);
+	r = overlay_target_open(guard, parent, name, TARGET_MOVE, &from);
 	if (r == 0)
-		r = target_open(guard, new_parent, new_name, &to);
+		r = overlay_target_open(guard, new_parent, new_name, flags & RENAME_EXCHANGE ? TARGET_MOVE : TARGET_REPLACE, &to);
+	/* What the patch has deleted is not there, whatever the base has. */
+	if (r == 0 && to.shadow != VIEW_NONE && view_at(guard->view, to.shadow)->kind == VIEW_DELETED)
+		flags &= ~(unsigned)RENAME_NOREPLACE;
 	if (r == 0)
 		r = key_at(from.directory.fd, name, &from_key);
 	if (r == 0 && flags & RENAME_EXCHANGE)
@@ -336,7 +323,7 @@ int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *nam
 	if (renameat2(from.directory.fd, name, to.directory.fd, new_name, flags) < 0)
 		r = -errno;
 	if (r == 0)
-		names_changed(overlay);
+		overlay_target_changed(guard, &to, OVERLAY_REPLACED);
 	if (r == 0)
 		victim_gone(&victim);
 	if (r == 0)
@@ -374,14 +361,16 @@ static int change_open(struct overlay_guard *guard, uint64_t id, struct change *
 	r = node_get(overlay->nodes, id, &info);
 	if (r < 0)
 		return r;
-	if (info.content)
+	if (info.content) {
+		overlay_tell(overlay, OVERLAY_REFUSED, id, NULL, guard->pid, guard->uid);
 		return -EROFS;
+	}
 	if (S_ISDIR(info.type)) {
 		r = overlay_place(guard, id, &place);
 		if (r < 0)
 			return r;
 		if (place.view_index != VIEW_NONE &&
-			view_at(guard->view, place.view_index)->kind == VIEW_DIRECTORY)
+			view_served_kind(guard->view, place.view_index) == VIEW_DIRECTORY)
 			return -EROFS;
 	}
 	if (fdcache_get(overlay->fds, id, FD_WRITE, &ret->ref) || fdcache_get(overlay->fds, id, FD_READ, &ret->ref))

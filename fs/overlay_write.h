@@ -3,9 +3,9 @@
 #define VENEER_FS_OVERLAY_WRITE_H
 
 /*
- * Changes through the mount: whatever is not patched goes to the base. A name that the view speaks of
- * (patched, deleted, or a directory that holds such names, where it would be moved or removed) and the
- * content of a patched file are -EROFS, and so is everything under --write deny.
+ * Changes through the mount: whatever is not patched goes to the base. What is patched cannot be written in place or moved away
+ * (-EROFS), but replaced and removed (fs/overlay_target.h); a hard link of it is one of what it hides. Under --write deny everything is
+ * -EROFS.
  *
  * The caller of the request is CRED; see creds.h. Everything else as overlay.h.
  */

@@ -33,7 +33,8 @@ static int patched_xattrs(struct overlay_guard *guard, const struct node_info *i
 		if (r < 0)
 			return r;
 	}
-	if (place.view_index != VIEW_NONE && view_at(guard->view, place.view_index)->present & META_XATTRS) {
+	if (place.view_index != VIEW_NONE && !view_is_ended(guard->view, place.view_index) &&
+		view_at(guard->view, place.view_index)->present & META_XATTRS) {
 		const struct view_entry *entry = view_at(guard->view, place.view_index);
 
 		give_xattrs(entry->xattrs, entry->xattr_count, ret, ret_count);

@@ -191,7 +191,7 @@ static int list_base(struct snapshot *snapshot, struct overlay_guard *guard, con
 				index = view_child(guard->view, place->view_index, entry->d_name,
 					strlen(entry->d_name));
 			if (index != VIEW_NONE)
-				continue; /* list_view() says what is there */
+				continue; /* list_view() says what is there, also where the view has ended */
 			inode = overlay_base_inode(guard->overlay, snapshot->device, entry->d_ino);
 			r = snapshot_add(snapshot, entry->d_name, inode, DTTOIF(entry->d_type));
 			if (r < 0)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/invalidate.h"
+#include "fs/reconcile.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
 
@@ -35,6 +36,8 @@ struct switcher {
 	struct view *loaded[LOADED_MAX]; /* not completed, counted; the last ones, the newest first: to switch back reads nothing from git */
 	struct oid refused;    /* zero: none */
 	char health[HEALTH_BYTES];
+	struct policy policy;
+	bool held; /* what is served does not fit the base, and is left */
 };
 
 static uint64_t now_ns(void)
@@ -53,10 +56,20 @@ static int64_t clock_us(void)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+static int load_policy(struct switcher *switcher, struct error *err)
+{
+	int r = policy_load(switcher->store, switcher->name, &switcher->policy, err);
+
+	if (r == 0)
+		overlay_set_base_change(switcher->session->overlay, switcher->policy.base_change);
+	return r;
+}
+
 int switcher_new(struct store *store, const struct component *component, int base_fd, struct session *session,
 	struct view *first, struct switcher **ret, struct error *err)
 {
 	struct switcher *switcher = calloc(1, sizeof *switcher);
+	int r;
 
 	if (!switcher)
 		return error_errno(err, ENOMEM, "component '%s'", component->name);
@@ -72,6 +85,11 @@ int switcher_new(struct store *store, const struct component *component, int bas
 	if (!switcher->name) {
 		switcher_free(switcher);
 		return error_errno(err, ENOMEM, "component '%s'", component->name);
+	}
+	r = load_policy(switcher, err);
+	if (r < 0) {
+		switcher_free(switcher);
+		return r;
 	}
 	*ret = switcher;
 	return 0;
@@ -169,6 +187,8 @@ static int prepare(struct switcher *switcher, const struct oid *commit, struct e
 	switcher->looked_at = overlay_changes(switcher->session->overlay);
 	if (r == 0)
 		r = view_complete(view, switcher->store, switcher->base_fd, err);
+	if (r == 0)
+		r = reconcile_check(view, switcher->store, switcher->base_fd, switcher->policy.base_change, err);
 	if (r < 0) {
 		oid_to_hex(commit, hex);
 		return error_prefix(err, r, "commit '%.12s' cannot be served", hex);
@@ -223,6 +243,9 @@ static void publish(struct switcher *switcher, uint64_t *ret_paths)
 			"component '%s': the kernel was not told all of a switch, and may go on showing what was there before: %s",
 			switcher->name, error_text(-r));
 	drop_prepared(switcher);
+	/* What was found in the base when the view was compared with it may be something else by now. */
+	if (!holds)
+		overlay_tell_unseen(overlay, "the base was changed while the switch went on");
 }
 
 /* ---- for commands ---- */
@@ -245,20 +268,131 @@ static void serve_publish(void *arg, uint64_t *ret_ns, uint64_t *ret_paths)
 	*ret_ns = now_ns() - start;
 }
 
-static int perform(struct switcher *switcher, const struct transition_request *request,
+static struct activation_server server_of(struct switcher *switcher)
+{
+	return (struct activation_server){ switcher, serve_tell, serve_prepare, serve_publish };
+}
+
+static int load_target(struct switcher *switcher, struct target *ret, struct error *err)
+{
+	ret->store = switcher->store;
+	ret->store_borrowed = true;
+	return target_load(ret, switcher->name, err);
+}
+
+/* What was taken off, or left, is said where somebody looks. */
+static void say_outcome(struct switcher *switcher, const char *cause, const struct reconcile_report *report)
+{
+	switcher->held = report->outcome == RECONCILE_HELD;
+	if (switcher->held) {
+		snprintf(switcher->health, sizeof switcher->health, "%s: the base has something else at '%s', and the patch is served on",
+			base_change_name(switcher->policy.base_change), report->path ? report->path : "all that is patched");
+		log_message(LOG_WARNING, "component '%s': %s", switcher->name, switcher->health);
+	}
+	if (report->outcome == RECONCILE_SWITCHED)
+		log_message(LOG_NOTICE, "component '%s': taken off: %s", switcher->name, report->text);
+}
+
+/* Serve the view again as it was made, where entries have ended for a change after which all fits still. */
+static int show_again(struct switcher *switcher, const char *path, struct error *err)
+{
+	cleanup_view struct view *view = overlay_view(switcher->session->overlay);
+	uint64_t paths;
+	int r = 0;
+
+	if (view && view_any_ended(view)) {
+		r = prepare(switcher, &switcher->served, err);
+		if (r == 0)
+			publish(switcher, &paths);
+	} else if (view && path && view_lookup(view, path) != VIEW_NONE) {
+		r = invalidate_name(switcher->session, switcher->base_fd, view, path);
+		r = r < 0 && r != -ENOENT ? error_errno(err, -r, "tell the kernel of '%s'", path) : 0;
+	}
+	return r;
+}
+
+static int reconcile_locked(struct switcher *switcher, const char *cause, const char *path, const struct journal_actor *actor,
+	struct reconcile_report *report, struct error *err)
+{
+	const struct activation_server server = server_of(switcher);
+	cleanup_target struct target target = TARGET_INIT;
+	int r = load_policy(switcher, err);
+
+	if (r == 0)
+		r = load_target(switcher, &target, err);
+	/* What is served is not what the ref names: it was refused, or is about to be followed, and is looked at then. */
+	if (r < 0 || !oid_equal(&target.component->active, &switcher->served))
+		return r;
+	r = reconcile(&target, switcher->base_fd, cause, &server, actor, report, err);
+	if (r < 0)
+		return r;
+	if (switcher->held && report->outcome != RECONCILE_HELD)
+		snprintf(switcher->health, sizeof switcher->health, "ok");
+	say_outcome(switcher, cause, report);
+	return report->outcome == RECONCILE_SWITCHED ? 0 : show_again(switcher, path, err);
+}
+
+int switcher_reconcile(struct switcher *switcher, const char *cause, const char *path, const struct journal_actor *actor,
+	struct error *err)
+{
+	SCOPED_LOCK(&switcher->lock);
+	cleanup_reconcile_report struct reconcile_report report = RECONCILE_REPORT_INIT;
+	int r = reconcile_locked(switcher, cause, path, actor, &report, err);
+
+	drop_prepared(switcher);
+	return r;
+}
+
+int switcher_load_policy(struct switcher *switcher, struct error *err)
+{
+	SCOPED_LOCK(&switcher->lock);
+
+	return load_policy(switcher, err);
+}
+
+void switcher_labels_at(struct switcher *switcher, const char *path, struct strbuf *ret)
+{
+	SCOPED_LOCK(&switcher->lock);
+	cleanup_target struct target target = TARGET_INIT;
+
+	if (load_target(switcher, &target, NULL) < 0)
+		return;
+	for (size_t i = 0; i < target.stack.count; i++) {
+		const struct patch *patch = patch_find_commit(&target.patches, &target.stack.patches[i]);
+		cleanup_view struct view *view = NULL;
+
+		if (patch && view_load_of(switcher->store, switcher->name, &patch->commit, &view, NULL) == 0 &&
+			view_lookup(view, path) != VIEW_NONE)
+			strbuf_addf(ret, "%s%s", ret->len ? " " : "", patch->label);
+	}
+}
+
+static int perform_once(struct switcher *switcher, const struct transition_request *request,
 	const struct journal_actor *actor, struct json_object **ret_row, char **ret_text, struct error *err)
 {
-	const struct activation_server server = { switcher, serve_tell, serve_prepare, serve_publish };
+	const struct activation_server server = server_of(switcher);
 	cleanup_target struct target target = TARGET_INIT;
 	cleanup_transition struct transition transition = TRANSITION_INIT;
-	int r;
+	int r = load_target(switcher, &target, err);
 
-	target.store = switcher->store;
-	target.store_borrowed = true;
-	r = target_load(&target, switcher->name, err);
 	if (r == 0)
 		r = transition_resolve(&target, request, &transition, err);
 	return r < 0 ? r : transition_perform(&target, &transition, &server, actor, ret_row, ret_text, err);
+}
+
+/* Where something does not fit the base, it may be a patch that is applied already: that one goes first. */
+static int perform(struct switcher *switcher, const struct transition_request *request,
+	const struct journal_actor *actor, struct json_object **ret_row, char **ret_text, struct error *err)
+{
+	cleanup_reconcile_report struct reconcile_report report = RECONCILE_REPORT_INIT;
+	int r = load_policy(switcher, err);
+
+	if (r == 0)
+		r = perform_once(switcher, request, actor, ret_row, ret_text, err);
+	if (r != -ESTALE || reconcile_locked(switcher, "found by a switch", NULL, actor, &report, NULL) < 0 ||
+		report.outcome != RECONCILE_SWITCHED)
+		return r;
+	return perform_once(switcher, request, actor, ret_row, ret_text, err);
 }
 
 int switcher_transition(struct switcher *switcher, const struct transition_request *request,

@@ -32,6 +32,7 @@ int transition_kind_parse(const char *name, enum transition_kind *ret)
 void transition_release(struct transition *transition)
 {
 	strbuf_release(&transition->what);
+	strbuf_release(&transition->reason);
 }
 
 /* ---- apply ---- */
@@ -335,7 +336,7 @@ int transition_perform(struct target *target, const struct transition *transitio
 	const struct activation_server *server, const struct journal_actor *actor, struct json_object **ret_row,
 	char **ret_text, struct error *err)
 {
-	struct activation activation = { .action = transition->action, .reason = "", .actor = actor };
+	struct activation activation = { .action = transition->action, .reason = strbuf_text(&transition->reason), .actor = actor };
 	struct activation_result result = { 0 };
 	cleanup_free char *labels = NULL;
 	int r = repo_batch_commit(target->store->repo, err);

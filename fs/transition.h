@@ -31,14 +31,15 @@ struct transition_request {
 };
 
 struct transition {
-	const char *action;    /* for the journal: "applied", "reverted", "rolled-back", "switched" */
+	const char *action;    /* for the journal: "applied", "reverted", "rolled-back", "switched", "retired", "absorbed" */
 	struct strbuf what;    /* for people: "applied a" */
 	const char *unchanged; /* for people, where nothing had to be done: "already applied" */
+	struct strbuf reason;  /* for the journal; empty: none */
 	struct oid commit;
 	bool composed;	       /* COMMIT is to be composed of STACK */
 	struct stack stack;    /* what COMMIT is a stack of */
 };
-#define TRANSITION_INIT { .what = STRBUF_INIT }
+#define TRANSITION_INIT { .what = STRBUF_INIT, .reason = STRBUF_INIT }
 void transition_release(struct transition *transition);
 #define cleanup_transition __attribute__((cleanup(transition_release)))
 

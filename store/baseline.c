@@ -10,6 +10,7 @@
 #include "store/base/path.h"
 #include "store/base/strbuf.h"
 #include "store/baseline_queue.h"
+#include "store/difference.h"
 
 #define META_ROOT PATH_RESERVED "/meta"
 #define PROGRESS_FILES 64u
@@ -24,6 +25,7 @@ struct recording {
 	size_t count, alloc;
 	/* Found, and not among the changes yet. While one is filled the other, of what comes before it, is read. */
 	struct base_queue *filling, *reading; /* owned */
+	bool whole; /* every file there is */
 	progress_fn progress;
 	void *progress_arg;
 	uint64_t files, bytes;
@@ -96,6 +98,9 @@ static int record_item(struct recording *recording, struct base_item *item, stru
 		r = source_draft_put(recording->store, &item->content, item->path, err);
 		if (r == 0)
 			r = recording_put(recording, strdup(item->path), tree_mode(st->st_mode), &item->content.oid, err);
+		/* Who compares the base with its record soon need not read it again. Of a whole directory that would be too much to know. */
+		if (r == 0 && !recording->whole)
+			fingerprints_put(recording->store->fingerprints, st, &item->content.oid);
 	}
 	if (r == 0)
 		r = source_draft_put(recording->store, &item->meta, item->path, err);
@@ -255,6 +260,7 @@ static int recording_write(struct recording *recording, struct oid *ret_tree, st
 {
 	if (recording->progress)
 		recording->progress(recording->progress_arg, recording->files, recording->bytes);
+	fingerprints_save(recording->store->fingerprints);
 	return repo_tree_edit(recording->store->repo, recording->tree, recording->changes, recording->count,
 		ret_tree, err);
 }
@@ -263,7 +269,7 @@ int baseline_full(struct store *store, int basefd, progress_fn progress, void *a
 	struct error *err)
 {
 	CLEANUP(recording_release)
-	struct recording recording = { .store = store, .progress = progress, .progress_arg = arg };
+	struct recording recording = { .store = store, .whole = true, .progress = progress, .progress_arg = arg };
 	int r = recording_begin(&recording, err);
 
 	if (r < 0)
@@ -320,4 +326,41 @@ int baseline_touch(struct store *store, int basefd, const struct oid *tree, cons
 		return 0;
 	}
 	return recording_write(&recording, ret_tree, err);
+}
+
+/* The paths of DIFFERENCES, of an empty tree against another. A directory that is on record for its own sake is one; else a file. */
+static int recorded_paths(const struct differences *differences, struct changeset *set, struct error *err)
+{
+	for (size_t i = 0; i < differences->count; i++) {
+		const struct difference *difference = &differences->items[i];
+		bool directory = !difference->content_changed && difference->meta_of_directory[1];
+		struct change *change;
+		int r;
+
+		if (*difference->path == '\0')
+			continue;
+		r = changeset_add(set, difference->path, directory ? CHANGE_DIRECTORY : CHANGE_FILE, &change, err);
+		if (r < 0)
+			return r;
+	}
+	return changeset_sort(set, err);
+}
+
+int baseline_again(struct store *store, int basefd, const struct oid *tree, bool full, progress_fn progress, void *arg,
+	struct oid *ret_tree, struct error *err)
+{
+	cleanup_pool struct pool pool = POOL_INIT;
+	cleanup_differences struct differences differences = DIFFERENCES_INIT;
+	cleanup_changeset struct changeset set = CHANGESET_INIT;
+	struct oid empty;
+	int r;
+
+	if (full)
+		return baseline_full(store, basefd, progress, arg, ret_tree, err);
+	r = repo_tree_empty(store->repo, &empty, err);
+	if (r == 0)
+		r = differences_collect(store->repo, &pool, &empty, tree, &differences, err);
+	if (r == 0)
+		r = recorded_paths(&differences, &set, err);
+	return r < 0 ? r : baseline_touch(store, basefd, &empty, &set, ret_tree, err);
 }

@@ -24,4 +24,11 @@ int baseline_full(struct store *store, int basefd, progress_fn progress, void *a
 int baseline_touch(struct store *store, int basefd, const struct oid *tree, const struct changeset *set,
 	struct oid *ret_tree, struct error *err);
 
+/*
+ * What TREE has on record, as it is now below BASEFD: each path again, those that are gone left out. With FULL every file there.
+ * In a batch.
+ */
+int baseline_again(struct store *store, int basefd, const struct oid *tree, bool full, progress_fn progress, void *arg,
+	struct oid *ret_tree, struct error *err);
+
 #endif

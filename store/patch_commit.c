@@ -388,7 +388,7 @@ static int make_tree(struct store *store, const struct component *component, int
 	if (oid_equal(ret, &ground->parent_tree))
 		return error_set(err, -ENODATA, "nothing differs from what it stands on");
 	/* Not before: metadata that plain git left untouched may be wrong until it is written anew. */
-	return view_check(store, on_base ? &ground->parent_tree : &base_tree, ret, err);
+	return view_check_over(store, on_base ? &ground->parent_tree : &base_tree, ret, basefd, err);
 }
 
 /* "Name <mail>" in two; what is empty or odd becomes "unknown". */

@@ -240,7 +240,7 @@ int patch_create(struct store *store, struct component *component, int basefd,
 	if (r == 0)
 		r = lay_over(store->repo, &base_tree, set, &tree, err);
 	if (r == 0)
-		r = view_check(store, &base_tree, &tree, err);
+		r = view_check_over(store, &base_tree, &tree, basefd, err);
 	if (r == 0 && !oid_equal(&base_tree, &component->base_tree))
 		r = component_write_base(store, component, &base_tree, &component->base, commit_spec.time, &base,
 			err);

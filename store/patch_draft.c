@@ -194,79 +194,13 @@ int patch_draft_write(struct store *store, const struct component *component, co
 
 /* ---- the refs ---- */
 
-/* What active becomes over the grown base: the same stack, composed anew; a commit that is no stack stays. */
-static int recompose(struct store *store, const struct component *grown, const struct patch_list *list,
-	struct oid *ret_active, char **ret_labels, struct error *err)
-{
-	cleanup_free struct stack *stack = calloc(1, sizeof *stack);
-	cleanup_strbuf struct strbuf labels = STRBUF_INIT;
-	int r;
-
-	if (!stack)
-		return error_set(err, -ENOMEM, "out of memory");
-	r = stack_read(store, grown, list, &grown->active, stack, err);
-	if (r == 0 && stack->known)
-		r = stack_compose(store, grown, list, stack, ret_active, err);
-	if (r < 0)
-		return error_prefix(err, r, "compose what is active over the grown base");
-	strbuf_addstr(&labels, "");
-	for (size_t i = 0; i < stack->count; i++)
-		strbuf_addf(&labels, "%s%s", i ? " " : "", patch_find_commit(list, &stack->patches[i])->label);
-	*ret_labels = strbuf_detach(&labels, NULL);
-	return *ret_labels ? 0 : error_set(err, -ENOMEM, "out of memory");
-}
-
-/* In this order each prefix is a good state: a patch nobody applied, a base nobody stands on yet, all. */
-static int move_refs(struct store *store, const struct component *old, const struct component *new,
-	const char *label, const struct oid *commit, struct error *err)
-{
-	char patch[REF_NAME_MAX], base[REF_NAME_MAX], active[REF_NAME_MAX], leaf[PATCH_LABEL_MAX + 16];
-	struct ref_update updates[3] = {
-		{ .name = patch, .new_oid = *commit, .check = true },
-		{ .name = base, .new_oid = new->base, .check = true, .old_oid = old->base },
-		{ .name = active, .new_oid = new->active, .check = true, .old_oid = old->active },
-	};
-
-	snprintf(leaf, sizeof leaf, "patches/%s", label);
-	component_ref(old->name, leaf, patch);
-	component_ref(old->name, "base", base);
-	component_ref(old->name, "active", active);
-	return repo_refs_update(store->repo, updates, ARRAY_SIZE(updates), err);
-}
-
-static int record_recomposed(struct store *store, const struct component *component, const struct oid *from,
-	char *labels, struct error *err)
-{
-	char action[] = "recomposed";
-	struct journal_entry entry = { .from = *from, .to = component->active, .action = action,
-		.labels = labels };
-
-	return journal_append(store, component->name, &entry, err);
-}
-
 int patch_draft_publish(struct store *store, struct component *component, const struct patch_draft *draft,
 	const struct oid *commit, const struct oid *base, const struct oid *base_tree, struct error *err)
 {
-	struct component grown = *component;
-	const struct oid from = component->active;
-	cleanup_free char *labels = NULL;
-	int r = 0;
+	const struct base_publication publication = { .base = base, .base_tree = base_tree, .action = "recomposed",
+		.label = draft->label, .patch = commit };
+	bool journaled;
+	int r = base_publish(store, component, &draft->list, &publication, &journaled, err);
 
-	grown.base = *base;
-	grown.base_tree = *base_tree;
-	if (!oid_equal(base, &component->base))
-		r = recompose(store, &grown, &draft->list, &grown.active, &labels, err);
-	if (r == 0)
-		r = repo_batch_commit(store->repo, err);
-	if (r == 0)
-		r = move_refs(store, component, &grown, draft->label, commit, err);
-	if (r < 0)
-		return r;
-	component->base = grown.base;
-	component->base_tree = grown.base_tree;
-	component->active = grown.active;
-	if (oid_equal(&from, &component->active))
-		return 0;
-	r = record_recomposed(store, component, &from, labels, err);
-	return r < 0 ? error_prefix(err, r, "patch '%s' is made, but the journal is not written", draft->label) : 0;
+	return r < 0 && journaled ? error_prefix(err, r, "patch '%s' is made, but the journal is not written", draft->label) : r;
 }

@@ -2,7 +2,7 @@
 #ifndef VENEER_STORE_PATCH_INTERNAL_H
 #define VENEER_STORE_PATCH_INTERNAL_H
 
-/* What the ways to make a patch share: patch_create.c (of a changeset), patch_commit.c (of a commit). */
+/* What the ways to make a patch share: patch_create.c (of a changeset), patch_commit.c (of a commit); and rebase.c. */
 
 #include "store/patch.h"
 
@@ -36,5 +36,20 @@ int patch_draft_write(struct store *store, const struct component *component, co
  */
 int patch_draft_publish(struct store *store, struct component *component, const struct patch_draft *draft,
 	const struct oid *commit, const struct oid *base, const struct oid *base_tree, struct error *err);
+
+/* A base commit that takes the place of the newest one, and a patch that comes with it. */
+struct base_publication {
+	const struct oid *base, *base_tree;
+	const char *base_version; /* NULL: as it was */
+	const char *action;	  /* for the journal, where active is another commit afterwards */
+	const char *label;	  /* of the patch; NULL: none */
+	const struct oid *patch;
+};
+/*
+ * Compose active over it, commit the batch, move the refs, tell the journal. *RET_PUBLISHED, set also on failure: the refs have
+ * moved, and the journal alone is not written. component->base, base_tree and active follow.
+ */
+int base_publish(struct store *store, struct component *component, const struct patch_list *list,
+	const struct base_publication *publication, bool *ret_published, struct error *err);
 
 #endif

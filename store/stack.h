@@ -32,7 +32,8 @@ int stack_read(struct store *store, const struct component *component, const str
 
 /*
  * Compose. -EEXIST: two patches touch a path, and neither builds on nor supersedes the other: the
- * message lists the labels and the paths (the first ten). In a batch.
+ * message lists the labels and the paths (the first ten). -ESTALE: a patch was made for a base that had something else at a path
+ * that it changes. In a batch.
  */
 int stack_compose(struct store *store, const struct component *component, const struct patch_list *patches,
 	const struct stack *stack, struct oid *ret, struct error *err);

@@ -62,6 +62,44 @@ static int find_patches(struct compose *compose, struct error *err)
 	return 0;
 }
 
+/* What a patch found at a path of its base, and what the newest base has there. A directory alone is no content. */
+static bool same_preimage(const struct tree_side *old, const struct tree_entry *new)
+{
+	const uint32_t mode = new->mode == TREE_MODE_DIRECTORY ? 0 : new->mode;
+
+	if (old->mode == 0 || mode == 0)
+		return old->mode == mode;
+	return (old->mode == TREE_MODE_SYMLINK) == (mode == TREE_MODE_SYMLINK) && oid_equal(&old->oid, &new->oid);
+}
+
+/* A base that has grown has what it had. One that was recorded anew may have something else, and then a patch of the old one is none of it. */
+static int check_preimages(const struct compose *compose, const struct stack_layer *layer, struct error *err)
+{
+	const struct component *component = compose->component;
+	CLEANUP(tree_cursor_release) struct tree_cursor cursor;
+
+	tree_cursor_init(&cursor, compose->store->repo, &component->base_tree);
+	if (oid_equal(&layer->parent_tree, &component->base_tree))
+		return 0;
+	for (size_t i = 0; i < layer->differences.count; i++) {
+		const struct difference *difference = &layer->differences.items[i];
+		struct tree_entry now;
+		int r;
+
+		if (!difference->content_changed)
+			continue;
+		r = tree_cursor_find(&cursor, difference->path, &now, err);
+		if (r < 0)
+			return r;
+		if (!same_preimage(&difference->content[0], &now))
+			return error_set(err, -ESTALE,
+				"patch '%s' was made for another base%s%s: '%s' is something else in %s: make a new patch for it",
+				layer->patch->label, *layer->patch->base_version ? ", " : "", layer->patch->base_version,
+				difference->path, *component->base_version ? component->base_version : "the base of today");
+	}
+	return 0;
+}
+
 static int read_layer(struct compose *compose, size_t index, struct error *err)
 {
 	struct stack_layer *layer = &compose->layers[index];
@@ -75,7 +113,9 @@ static int read_layer(struct compose *compose, size_t index, struct error *err)
 	layer->parent_tree = parent.tree;
 	r = differences_collect(compose->store->repo, &compose->pool, &parent.tree, &layer->patch->tree,
 		&layer->differences, err);
-	return r < 0 ? error_prefix(err, r, "patch '%s'", layer->patch->label) : 0;
+	if (r < 0)
+		return error_prefix(err, r, "patch '%s'", layer->patch->label);
+	return commit_is_base(&parent) ? check_preimages(compose, layer, err) : 0;
 }
 
 static int read_layers(struct compose *compose, struct error *err)
@@ -295,7 +335,7 @@ int stack_verify(struct store *store, const struct component *component, const s
 	over.base_version = version ? version : (char *)"";
 	r = compose_trial(store, &over, patches, stack, &composed, &problem);
 	/* What cannot be composed was not composed. */
-	if (r < 0 && r != -EEXIST && r != -EINVAL && r != -ENOENT)
+	if (r < 0 && r != -EEXIST && r != -EINVAL && r != -ENOENT && r != -ESTALE)
 		return error_set(err, r, "%s", problem.message);
 	*ret = r == 0 && oid_equal(&composed, commit);
 	return 0;

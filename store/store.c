@@ -181,6 +181,7 @@ void store_free(struct store *store)
 		repo_free(store->repo);
 	object_batch_abort(store);
 	blobmap_free(store->blobs);
+	fingerprints_free(store->fingerprints);
 	close_fd(store->run_fd);
 	close_fd(store->cache_fd);
 	close_fd(store->objects_fd);
@@ -251,8 +252,10 @@ int store_open_repository(struct store *store, struct error *err)
 
 	if (!store->blobs)
 		store->blobs = blobmap_new(store->cache_fd);
+	if (!store->fingerprints)
+		store->fingerprints = fingerprints_new(store->cache_fd);
 	repository = path_join(store->path, STORE_REPOSITORY);
-	if (!store->blobs || !repository)
+	if (!store->blobs || !store->fingerprints || !repository)
 		return error_errno(err, ENOMEM, "open the store '%s'", store->path);
 	if (!store->repo)
 		r = repo_open(repository, &store->repo, err);

@@ -18,6 +18,7 @@
 
 #include "store/base/error.h"
 #include "store/blobmap.h"
+#include "store/fingerprint.h"
 #include "store/git/repo.h"
 
 #define STORE_DEFAULT_PATH "/var/lib/veneer"
@@ -41,6 +42,7 @@ struct store {
 	int run_fd;	/* run/ */
 	struct repo *repo; /* NULL before store_open_repository() */
 	struct blobmap *blobs; /* which object a blob is */
+	struct fingerprints *fingerprints; /* which blob a file of a base is */
 	struct composition compositions[4]; /* the last ones that were made */
 	unsigned next_composition;
 };

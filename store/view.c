@@ -167,6 +167,24 @@ int view_check(struct store *store, const struct oid *base_tree, const struct oi
 	return view_fill(view, store->repo, base_tree, tree, err);
 }
 
+int view_check_over(struct store *store, const struct oid *base_tree, const struct oid *tree, int basefd, struct error *err)
+{
+	cleanup_view struct view *view = view_new();
+	cleanup_free char *path = NULL;
+	enum view_fit fit;
+	int r;
+
+	if (!view)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = view_fill(view, store->repo, base_tree, tree, err);
+	if (r == 0)
+		r = view_fit(view, store, basefd, &fit, &path, err);
+	if (r < 0 || fit == VIEW_FITS)
+		return r;
+	return error_set(err, -ESTALE, "the base has changed since it was recorded: %s%s%s: record it anew, with 'veneer add NAME DIR --base-version V'",
+		path ? "'" : "it has ", path ? path : "all of this already", path ? "' is something else now" : "");
+}
+
 struct view *view_ref(struct view *view)
 {
 	atomic_fetch_add_explicit(&view->references, 1, memory_order_relaxed);
@@ -182,6 +200,8 @@ void view_unref(struct view *view)
 	view_unref(view->origin);
 	free(view->entries);
 	free(view->records);
+	free(view->recorded);
+	free(view->ended);
 	free(view->found);
 	free(view);
 }
@@ -205,7 +225,8 @@ int view_copy(struct view *view, struct view **ret)
 	copy->count = view->count;
 	copy->entries = memory_copy(view->entries, view->count * sizeof *view->entries);
 	copy->records = memory_copy(view->records, view->count * sizeof *view->records);
-	if (!copy->entries || !copy->records)
+	copy->recorded = memory_copy(view->recorded, view->count * sizeof *view->recorded);
+	if (!copy->entries || !copy->records || !copy->recorded)
 		return -ENOMEM;
 	copy->origin = view_ref(view);
 	*ret = TAKE_PTR(copy);
@@ -231,7 +252,8 @@ size_t view_count(const struct view *view)
 
 size_t view_bytes(const struct view *view)
 {
-	size_t of_entry = sizeof *view->entries + sizeof *view->records + (view->found ? sizeof *view->found : 0);
+	size_t of_entry = sizeof *view->entries + sizeof *view->records + sizeof *view->recorded +
+		(view->found ? sizeof *view->found : 0) + (view->ended ? sizeof *view->ended : 0);
 
 	return sizeof *view + view->count * of_entry + view->pool.allocated;
 }
@@ -273,6 +295,43 @@ uint32_t view_child(const struct view *view, uint32_t index, const char *name, s
 			low = middle + 1;
 	}
 	return VIEW_NONE;
+}
+
+/* ---- what has ended ---- */
+
+/* release, acquire: who sees that it has ended sees the base as it was changed before. */
+void view_end(const struct view *view, uint32_t index)
+{
+	atomic_store_explicit(&view->ended[index], true, memory_order_release);
+}
+
+bool view_is_ended(const struct view *view, uint32_t index)
+{
+	return view->ended && atomic_load_explicit(&view->ended[index], memory_order_acquire);
+}
+
+bool view_any_ended(const struct view *view)
+{
+	for (size_t i = 0; i < view->count; i++)
+		if (view_is_ended(view, (uint32_t)i))
+			return true;
+	return false;
+}
+
+uint32_t view_served_child(const struct view *view, uint32_t index, const char *name, size_t len)
+{
+	uint32_t child = view_child(view, index, name, len);
+
+	if (child != VIEW_NONE && !view_kind_is_directory(view->entries[child].kind) && view_is_ended(view, child))
+		return VIEW_NONE;
+	return child;
+}
+
+enum view_kind view_served_kind(const struct view *view, uint32_t index)
+{
+	enum view_kind kind = view->entries[index].kind;
+
+	return kind == VIEW_DIRECTORY && view_is_ended(view, index) ? VIEW_THROUGH : kind;
 }
 
 uint32_t view_lookup(const struct view *view, const char *path)

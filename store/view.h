@@ -78,6 +78,8 @@ int view_load_of(struct store *store, const char *name, const struct oid *commit
 	struct error *err);
 /* What view_load checks, of any tree over any base tree, for commits at the door. */
 int view_check(struct store *store, const struct oid *base_tree, const struct oid *tree, struct error *err);
+/* And that the base beneath BASEFD is what BASE_TREE has on record of it, wherever TREE differs. -ESTALE, naming a path. */
+int view_check_over(struct store *store, const struct oid *base_tree, const struct oid *tree, int basefd, struct error *err);
 /*
  * Another view that says what VIEW says, which is loaded and not completed: it may be completed, and VIEW stays as it is.
  * Keeps VIEW alive. -ENOMEM.
@@ -104,8 +106,13 @@ static inline void view_unrefp(struct view **view)
 struct view_found {
 	dev_t device;
 	ino_t inode;
-	mode_t type; /* S_IFMT; 0: nothing was there */
+	mode_t type; /* S_IFMT; 0: nothing was there, and the rest says nothing */
 	nlink_t links;
+	mode_t mode; /* the permissions */
+	uid_t uid;
+	gid_t gid;
+	uint64_t size;
+	struct timespec mtime, ctime;
 };
 /* NULL: the view is not completed. */
 const struct view_found *view_found_at(const struct view *view, uint32_t index);
@@ -119,6 +126,37 @@ int view_look_again(struct view *view, int basefd, struct error *err);
  * which the caller frees. It says nothing of the other entries.
  */
 int view_look_at_directories(const struct view *view, int basefd, struct view_found **ret, struct error *err);
+
+/*
+ * ---- does it still fit the base? ----
+ *
+ * A patch is served only while the base holds what the patch was made for: its preimages, which the base commit has on record. Each
+ * path of the view (but for directories, which are seen through) is compared with what the base has there, by content and type:
+ * what the base has on record (it fits), what the view serves there itself (it is in the base already), or something else.
+ */
+enum view_fit {
+	VIEW_FITS,     /* the base is as recorded; or in part as recorded, in part as the view has it */
+	VIEW_ABSORBED, /* the base has all that the view would change */
+	VIEW_CHANGED,  /* the base has something else at one path at least */
+};
+/*
+ * *RET_PATH (the caller frees it) is the first path that has changed, where some has; else NULL. The base is looked at once more where
+ * the view has not been completed. Files whose content is not known by their fingerprint are read.
+ */
+int view_fit(struct view *view, struct store *store, int basefd, enum view_fit *ret, char **ret_path, struct error *err);
+
+/*
+ * From now on the base shows at entry INDEX, whatever else the view says: it was changed there, and a newer base wins. For a
+ * directory: its metadata alone. The one thing of a published view that changes, and it never changes back. Any thread.
+ */
+void view_end(const struct view *view, uint32_t index);
+bool view_is_ended(const struct view *view, uint32_t index);
+/* Has view_end() been called for any? */
+bool view_any_ended(const struct view *view);
+/* view_child() as it is served: VIEW_NONE for what has ended, but for a directory. */
+uint32_t view_served_child(const struct view *view, uint32_t index, const char *name, size_t len);
+/* The kind of an entry as it is served: a directory that has ended is a way through. Not for others that have ended. */
+enum view_kind view_served_kind(const struct view *view, uint32_t index);
 
 const struct oid *view_commit(const struct view *view);
 const struct oid *view_base(const struct view *view); /* the base commit */
@@ -136,7 +174,7 @@ void view_path(const struct view *view, uint32_t index, struct strbuf *sb);
  * Each path that is served differently by OLD and NEW (either may be NULL: the bare base), in order of
  * paths (path_compare). Both completed, or neither. OLD_INDEX or NEW_INDEX is VIEW_NONE where that view has no entry.
  * Reported are: an entry on one side alone (a deletion too), entries of another kind, content or
- * metadata. Not reported: THROUGH entries against THROUGH or none. Where one side has a directory and
+ * metadata, or that have ended. Not reported: THROUGH entries against THROUGH or none. Where one side has a directory and
  * the other a file, a deletion or nothing, the path is reported and then each entry beneath it, against
  * VIEW_NONE; entries of the *base* beneath it, which appear or vanish with it, are not: what was known of
  * the whole subtree is stale. PATH is valid during the call; non-zero of FN ends the walk and is

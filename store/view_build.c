@@ -14,10 +14,16 @@
 
 #define SYMLINK_TARGET_MAX 4095u
 
+/* What the base commit has at a path. */
+struct record {
+	enum base_record kind;
+	struct oid blob; /* of BASE_FILE and BASE_SYMLINK */
+};
+
 /* An entry on its way; in order of paths, so that a parent stands before its children. */
 struct node {
 	struct view_entry entry; /* links of the final order are set in the end */
-	enum base_record record;
+	struct record record;
 	bool live; /* something is served at or below it */
 	uint32_t parent, first_child, last_child, next;
 };
@@ -46,7 +52,7 @@ struct subject {
 	bool has_children;	  /* the tree has a directory there */
 	bool has_meta;
 	struct meta meta;
-	enum base_record record;
+	struct record record;
 };
 
 static void subject_release(struct subject *subject)
@@ -109,15 +115,17 @@ static enum base_record record_of_type(const struct meta *meta)
 static int subject_record(struct build *build, struct subject *subject, struct error *err)
 {
 	const struct difference *difference = subject->difference;
+	const struct tree_side *content = difference->content_changed ? &difference->content[0] : &subject->content;
 	cleanup_meta struct meta meta = META_INIT;
 	int r;
 
-	subject->record = record_of_mode(difference->content_changed ? difference->content[0].mode :
-								   subject->content.mode);
-	if (subject->record != BASE_NONE)
+	subject->record.kind = record_of_mode(content->mode);
+	if (subject->record.kind != BASE_NONE) {
+		subject->record.blob = content->oid;
 		return 0;
+	}
 	if (!difference->meta_changed) {
-		subject->record = record_of_type(&subject->meta);
+		subject->record.kind = record_of_type(&subject->meta);
 		return 0;
 	}
 	if (difference->meta[0].mode == 0)
@@ -126,7 +134,7 @@ static int subject_record(struct build *build, struct subject *subject, struct e
 		&meta, err);
 	if (r < 0)
 		return error_prefix(err, r, "base");
-	subject->record = record_of_type(&meta);
+	subject->record.kind = record_of_type(&meta);
 	return 0;
 }
 
@@ -233,7 +241,7 @@ static int entry_typed(struct build *build, const struct subject *subject, struc
 
 /* RET_NOTHING: the difference means nothing (metadata of what is not there, or gone from what stays). */
 static int resolve(struct build *build, const struct difference *difference, struct view_entry *entry,
-	enum base_record *ret_record, bool *ret_nothing, struct error *err)
+	struct record *ret_record, bool *ret_nothing, struct error *err)
 {
 	CLEANUP(subject_release) struct subject subject = { .difference = difference, .meta = META_INIT };
 	int r = subject_content(build, &subject, err);
@@ -252,7 +260,7 @@ static int resolve(struct build *build, const struct difference *difference, str
 	}
 	if (subject.meta.present & META_TYPE)
 		return entry_typed(build, &subject, entry, err);
-	*ret_nothing = subject.record == BASE_NONE;
+	*ret_nothing = subject.record.kind == BASE_NONE;
 	entry->kind = VIEW_DELETED;
 	return 0;
 }
@@ -326,7 +334,7 @@ static int add_differences(struct build *build, const struct differences *differ
 
 	for (size_t i = 0; r == 0 && i < differences->count; i++) {
 		struct view_entry entry = { .kind = VIEW_THROUGH };
-		enum base_record record = BASE_NONE;
+		struct record record = { .kind = BASE_NONE };
 		bool nothing;
 
 		r = resolve(build, &differences->items[i], &entry, &record, &nothing, err);
@@ -376,7 +384,7 @@ static int settle_deleted(struct build *build, uint32_t index, bool live_childre
 	struct node *node = &build->nodes[index];
 	int r;
 
-	if (node->record != BASE_DIRECTORY) {
+	if (node->record.kind != BASE_DIRECTORY) {
 		if (live_children) {
 			node->entry.kind = VIEW_DIRECTORY;
 			node->entry.mode = S_IFDIR | 0755;
@@ -429,7 +437,8 @@ static int flatten(struct build *build, struct error *err)
 
 	view->entries = calloc(build->count, sizeof *view->entries);
 	view->records = calloc(build->count, sizeof *view->records);
-	if (!source || !view->entries || !view->records)
+	view->recorded = calloc(build->count, sizeof *view->recorded);
+	if (!source || !view->entries || !view->records || !view->recorded)
 		return error_set(err, -ENOMEM, "out of memory");
 	view->entries[0] = build->nodes[0].entry;
 	view->entries[0].parent = VIEW_NONE;
@@ -437,7 +446,8 @@ static int flatten(struct build *build, struct error *err)
 	for (uint32_t at = 0; at < view->count; at++) {
 		const struct node *node = &build->nodes[source[at]];
 
-		view->records[at] = (uint8_t)node->record;
+		view->records[at] = (uint8_t)node->record.kind;
+		view->recorded[at] = node->record.blob;
 		view->entries[at].first_child = (uint32_t)view->count;
 		for (uint32_t i = node->first_child; i != VIEW_NONE; i = build->nodes[i].next) {
 			source[view->count] = i;

@@ -195,7 +195,8 @@ int view_complete(struct view *view, struct store *store, int basefd, struct err
 	int r;
 
 	complete.live = calloc(view->count, sizeof *complete.live);
-	if (!complete.live)
+	view->ended = calloc(view->count, sizeof *view->ended);
+	if (!complete.live || !view->ended)
 		return error_set(err, -ENOMEM, "out of memory");
 	for (uint32_t i = (uint32_t)view->count; i-- > 1;) {
 		enum view_kind kind = view->entries[i].kind;

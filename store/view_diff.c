@@ -49,6 +49,12 @@ static bool served_differently(const struct view_entry *old, const struct view_e
 	return old->kind == VIEW_DIRECTORY && !directories_equal(old, new);
 }
 
+/* Then the base was to be seen there, or is. */
+static bool has_ended(const struct view *view, uint32_t index)
+{
+	return index != VIEW_NONE && view_is_ended(view, index);
+}
+
 static int diff_children(struct diff *diff, uint32_t old_index, uint32_t new_index);
 
 /* The entry NAME, in one view or both. */
@@ -64,7 +70,7 @@ static int diff_entry(struct diff *diff, uint32_t old_index, uint32_t new_index)
 	strbuf_add(&diff->path, named->name, named->name_length);
 	if (strbuf_failed(&diff->path))
 		return -ENOMEM;
-	if (served_differently(old, new))
+	if (served_differently(old, new) || has_ended(diff->old, old_index) || has_ended(diff->new, new_index))
 		r = diff->fn(diff->arg, strbuf_text(&diff->path), old_index, new_index);
 	if (r == 0)
 		r = diff_children(diff, old_index, new_index);

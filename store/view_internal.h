@@ -2,7 +2,7 @@
 #ifndef VENEER_STORE_VIEW_INTERNAL_H
 #define VENEER_STORE_VIEW_INTERNAL_H
 
-/* What the parts of the view share: view.c, view_build.c, view_complete.c, view_diff.c, view_survey.c. */
+/* What the parts of the view share: view.c, view_build.c, view_complete.c, view_diff.c, view_survey.c, view_fit.c. */
 
 #include <stdatomic.h>
 
@@ -21,6 +21,8 @@ struct view {
 	int64_t time; /* the commit's, for what has no other mtime */
 	struct view_entry *entries; /* owned */
 	uint8_t *records;	    /* owned; enum base_record of each entry */
+	struct oid *recorded;	    /* owned; the blob that the base commit has there: of BASE_FILE and BASE_SYMLINK, else zero */
+	atomic_bool *ended;	    /* owned; view_end(); NULL until completed */
 	struct view_found *found;   /* owned; what the base has at each entry; NULL until completed */
 	size_t count;
 	struct pool pool;

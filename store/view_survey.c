@@ -38,7 +38,9 @@ static int look(const struct survey *survey, struct path_cursor *base, uint32_t 
 		return error_set(err, -ENOMEM, "out of memory");
 	r = path_cursor_stat(base, strbuf_text(path), &st);
 	if (r == 0)
-		survey->found[index] = (struct view_found){ st.st_dev, st.st_ino, st.st_mode & S_IFMT, st.st_nlink };
+		survey->found[index] = (struct view_found){ .device = st.st_dev, .inode = st.st_ino, .type = st.st_mode & S_IFMT,
+			.links = st.st_nlink, .mode = st.st_mode & 07777, .uid = st.st_uid, .gid = st.st_gid,
+			.size = (uint64_t)st.st_size, .mtime = st.st_mtim, .ctime = st.st_ctim };
 	else if (!is_absent(r))
 		return error_errno(err, -r, "look at '%s' in the base", strbuf_text(path));
 	return 0;

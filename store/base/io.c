@@ -121,7 +121,7 @@ int io_read_file_at(int dirfd, const char *path, size_t limit, struct strbuf *sb
 	return 0;
 }
 
-int io_write_file_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
+static int replace_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode, bool durable,
 	struct error *err)
 {
 	char temporary[64];
@@ -136,7 +136,7 @@ int io_write_file_at(int dirfd, const char *name, const void *data, size_t len, 
 	if (fd < 0)
 		return error_errno(err, errno, "create a temporary file for '%s'", name);
 	r = io_write(fd, data, len);
-	if (r == 0 && fsync(fd) < 0)
+	if (r == 0 && durable && fsync(fd) < 0)
 		r = -errno;
 	if (r == 0 && renameat(dirfd, temporary, dirfd, name) < 0)
 		r = -errno;
@@ -144,10 +144,22 @@ int io_write_file_at(int dirfd, const char *name, const void *data, size_t len, 
 		unlinkat(dirfd, temporary, 0);
 		return error_errno(err, -r, "write '%s'", name);
 	}
-	r = io_sync_dir(dirfd);
+	r = durable ? io_sync_dir(dirfd) : 0;
 	if (r < 0)
 		return error_errno(err, -r, "sync the directory of '%s'", name);
 	return 0;
+}
+
+int io_write_file_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
+	struct error *err)
+{
+	return replace_file(dirfd, name, data, len, mode, true, err);
+}
+
+int io_write_cache_file_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
+	struct error *err)
+{
+	return replace_file(dirfd, name, data, len, mode, false, err);
 }
 
 int io_sync_dir(int fd)

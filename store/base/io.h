@@ -29,6 +29,9 @@ int io_read_file_at(int dirfd, const char *path, size_t limit, struct strbuf *sb
  */
 int io_write_file_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
 	struct error *err);
+/* The same for what can be made again: nothing is synced. After a crash: the old file, the new one, or a torn one. */
+int io_write_cache_file_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
+	struct error *err);
 /* fsync of the directory that FD names (opened O_RDONLY or O_PATH: reopened where needed). */
 int io_sync_dir(int fd);
 

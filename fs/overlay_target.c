@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/overlay_target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/content.h"
+#include "store/base/cleanup.h"
+#include "store/base/path.h"
+
+void overlay_target_release(struct overlay_target *target)
+{
+	fdref_release(&target->directory);
+	free(target->path);
+}
+
+void overlay_names_changed(struct overlay *overlay)
+{
+	atomic_fetch_add(&overlay->changes, 1);
+}
+
+/* ---- what the view has there ---- */
+
+static bool is_directory(enum view_kind kind)
+{
+	return kind == VIEW_DIRECTORY || kind == VIEW_THROUGH;
+}
+
+/* Does the view say anything of what is below directory INDEX, deletions included? */
+static bool says_anything(const struct view *view, uint32_t index)
+{
+	const struct view_entry *directory = view_at(view, index);
+
+	for (uint32_t i = directory->first_child; i < directory->first_child + directory->child_count; i++) {
+		const enum view_kind kind = view_served_kind(view, i);
+
+		if (is_directory(kind) ? kind == VIEW_DIRECTORY || says_anything(view, i) : !view_is_ended(view, i))
+			return true;
+	}
+	return false;
+}
+
+static int check_directory(const struct overlay_guard *guard, uint32_t index, enum overlay_target_use use, bool retire)
+{
+	const bool own = view_served_kind(guard->view, index) == VIEW_DIRECTORY;
+
+	switch (use) {
+	case TARGET_MAKE:
+		return own || overlay_leads_somewhere(guard->view, index) ? -EEXIST : 0;
+	case TARGET_REPLACE:
+	case TARGET_REMOVE:
+		if (overlay_leads_somewhere(guard->view, index))
+			return -ENOTEMPTY;
+		return own && !retire ? -EROFS : 0;
+	case TARGET_MOVE:
+		return own || says_anything(guard->view, index) ? -EROFS : 0;
+	}
+	return -EROFS;
+}
+
+static int check_leaf(const struct overlay_guard *guard, uint32_t index, enum overlay_target_use use, enum base_change policy)
+{
+	const bool deleted = view_at(guard->view, index)->kind == VIEW_DELETED;
+
+	switch (use) {
+	case TARGET_MAKE:
+		if (!deleted)
+			return -EEXIST;
+		return policy == BASE_CHANGE_RETIRE ? 0 : -EROFS;
+	case TARGET_REPLACE:
+	case TARGET_REMOVE:
+		if (deleted && use == TARGET_REMOVE)
+			return -ENOENT;
+		/* What is put where nothing is to be seen would not be seen. */
+		if (deleted && policy == BASE_CHANGE_HOLD)
+			return -EROFS;
+		return policy == BASE_CHANGE_FAIL ? -EROFS : 0;
+	case TARGET_MOVE:
+		return deleted ? -ENOENT : -EROFS;
+	}
+	return -EROFS;
+}
+
+static int check_shadow(const struct overlay_guard *guard, uint32_t index, enum overlay_target_use use)
+{
+	const enum base_change policy = (enum base_change)atomic_load(&guard->overlay->base_change);
+
+	if (is_directory(view_at(guard->view, index)->kind))
+		return check_directory(guard, index, use, policy == BASE_CHANGE_RETIRE);
+	return check_leaf(guard, index, use, policy);
+}
+
+/* ---- a directory that the base lacks ---- */
+
+/* One directory, as the view has it. */
+static int make_directory(const struct overlay_guard *guard, int base_fd, const char *path)
+{
+	const uint32_t index = view_lookup(guard->view, path);
+	cleanup_close int parent = -EBADF;
+	const char *name;
+	struct stat st = { .st_mode = S_IFDIR | 0755 };
+	int r = path_open_parent(base_fd, path, &parent, &name);
+
+	if (r < 0)
+		return r;
+	if (index != VIEW_NONE)
+		content_stat(view_at(guard->view, index), &st);
+	if (mkdirat(parent, name, 0700) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	if (fchownat(parent, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		fchmodat(parent, name, st.st_mode & 07777, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+static int make_directories(const struct overlay_guard *guard, const char *path)
+{
+	cleanup_free char *prefix = strdup(path);
+	int r = 0;
+
+	if (!prefix)
+		return -ENOMEM;
+	for (char *slash = strchr(prefix, '/'); r == 0; slash = strchr(slash + 1, '/')) {
+		if (slash)
+			*slash = '\0';
+		r = make_directory(guard, guard->overlay->config.base_fd, prefix);
+		if (!slash)
+			break;
+		*slash = '/';
+	}
+	return r;
+}
+
+/* ---- what the view has deleted and the base has ---- */
+
+/* It was gone for everyone, and now it is. A whole directory is not taken away in passing. */
+static int make_way(struct overlay_guard *guard, uint64_t parent, const struct overlay_target *target)
+{
+	cleanup_victim struct victim victim = VICTIM_INIT;
+	int r;
+
+	if (target->shadow == VIEW_NONE || view_at(guard->view, target->shadow)->kind != VIEW_DELETED)
+		return 0;
+	r = victim_pin(guard->overlay, target->directory.fd, parent, target->name, NULL, &victim);
+	if (r < 0)
+		return r;
+	if (unlinkat(target->directory.fd, target->name, 0) < 0)
+		return errno == ENOENT ? 0 : errno == EISDIR || errno == EPERM ? -EROFS : -errno;
+	overlay_names_changed(guard->overlay);
+	victim_gone(&victim);
+	return 0;
+}
+
+/* ---- the target ---- */
+
+int overlay_target_open(struct overlay_guard *guard, uint64_t parent, const char *name, enum overlay_target_use use, struct overlay_target *ret)
+{
+	cleanup_place struct overlay_place place = { NULL, VIEW_NONE, false };
+	size_t length = strnlen(name, PATH_NAME_MAX + 1);
+	int r;
+
+	if (length > PATH_NAME_MAX)
+		return -ENAMETOOLONG;
+	if (guard->overlay->config.deny_write)
+		return -EROFS;
+	r = overlay_place(guard, parent, &place);
+	if (r < 0)
+		return r;
+	if (place.gone)
+		return -ENOENT;
+	ret->name = name;
+	if (place.view_index != VIEW_NONE)
+		ret->shadow = view_served_child(guard->view, place.view_index, name, length);
+	if (ret->shadow != VIEW_NONE) {
+		r = check_shadow(guard, ret->shadow, use);
+		ret->path = path_join(place.path, name);
+		if (r == 0 && !ret->path)
+			r = -ENOMEM;
+	}
+	if (r < 0)
+		return r;
+	r = overlay_base_directory(guard->overlay, parent, &ret->directory);
+	if (r == -ENOENT && (use == TARGET_MAKE || use == TARGET_REPLACE)) {
+		r = make_directories(guard, place.path);
+		if (r == 0)
+			r = overlay_base_directory(guard->overlay, parent, &ret->directory);
+	} else if (r == -ENOENT && use == TARGET_REMOVE) {
+		r = 0;
+	}
+	return r == 0 && use == TARGET_MAKE ? make_way(guard, parent, ret) : r == -ENOENT ? -EROFS : r;
+}
+
+void overlay_target_changed(struct overlay_guard *guard, const struct overlay_target *target, enum overlay_event event)
+{
+	overlay_names_changed(guard->overlay);
+	if (target->shadow == VIEW_NONE)
+		return;
+	if (atomic_load(&guard->overlay->base_change) == BASE_CHANGE_RETIRE)
+		view_end(guard->view, target->shadow);
+	overlay_tell(guard->overlay, event, 0, target->path, guard->pid, guard->uid);
+}
+
+/* ---- the file whose name goes ---- */
+
+void victim_release(struct victim *victim)
+{
+	if (victim->id)
+		fdcache_unpin(victim->overlay->fds, victim->id);
+	if (victim->fd >= 0)
+		close(victim->fd);
+}
+int victim_pin(struct overlay *overlay, int directory, uint64_t parent, const char *name,
+	const struct node_key *except, struct victim *ret)
+{
+	cleanup_close int fd = path_open(directory, name, O_PATH, 0);
+	struct node_key key;
+	struct stat st;
+	uint64_t id;
+	int aside, r;
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
+		return -errno;
+	key = node_key_of_base(st.st_dev, st.st_ino);
+	if (except && except->high == key.high && except->low == key.low)
+		return 0;
+	id = node_find(overlay->nodes, &key);
+	if (!id)
+		return 0;
+	aside = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (aside < 0)
+		return -errno;
+	r = fdcache_pin(overlay->fds, id, aside);
+	if (r == 0)
+		*ret = (struct victim){ overlay, id, TAKE_FD(fd), node_is_named(overlay->nodes, id, parent, name) };
+	return r;
+}
+
+/*
+ * Of names that go at the same time the last one sees that none is left. Then one fd for each node is enough: one that had others
+ * before has its own already.
+ */
+void victim_gone(struct victim *victim)
+{
+	struct overlay *overlay = victim->overlay;
+	struct stat st;
+
+	if (!victim->id)
+		return;
+	if (fstatat(victim->fd, "", &st, AT_EMPTY_PATH) == 0 && !S_ISDIR(st.st_mode) && st.st_nlink > 0) {
+		if (!victim->named)
+			return;
+		if (overlay_keep_handle(overlay, victim->id, victim->fd, st.st_dev) == 0) {
+			node_set_pinned(overlay->nodes, victim->id, false);
+			return;
+		}
+	}
+	if (!node_set_pinned(overlay->nodes, victim->id, true))
+		victim->id = 0;
+}
+
