@@ -7,9 +7,11 @@
 
 #include "cli/progress.h"
 #include "cli/table.h"
+#include "fs/mount_query.h"
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 #include "store/component.h"
+#include "store/rebase.h"
 
 /*
  * DIR beneath --root may be written as a path of this system or as the image sees it: /usr/lib of the image at
@@ -53,6 +55,31 @@ static int report(const struct context *ctx, const struct component_spec *spec,
 	return 0;
 }
 
+/* Declared before, and its base is another version now: recorded anew. */
+static int rebase(const struct context *ctx, struct store *store, struct component_spec *spec, struct progress *progress,
+	struct component *component, struct error *err)
+{
+	cleanup_close int basefd = -EBADF;
+	bool changed;
+	int r = mount_open_base(store, component, &basefd, err);
+
+	if (r < 0)
+		return r;
+	spec->snapshot = component->snapshot;
+	progress_begin(progress, ctx, "record of the base");
+	r = component_rebase(store, component, basefd, spec->base_version, progress_update, progress, &changed, err);
+	progress_end(progress);
+	if (r == 0 && !changed)
+		return error_set(err, -EEXIST, "component '%s' is declared already, and its base is on record as it is", component->name);
+	return r;
+}
+
+/* Is there a component of this name on this directory? Anything else is for component_add() to say. */
+static bool is_declared(struct store *store, const struct component_spec *spec, struct component **ret)
+{
+	return spec->base_version && component_load(store, spec->name, ret, NULL) == 0 && strcmp((*ret)->directory, spec->directory) == 0;
+}
+
 int cmd_add(struct context *ctx, struct error *err)
 {
 	cleanup_store struct store *store = NULL;
@@ -82,6 +109,12 @@ int cmd_add(struct context *ctx, struct error *err)
 	lock = store_lock(store, STORE_LOCK_TIMEOUT_MS, err);
 	if (lock < 0)
 		return lock;
+	if (is_declared(store, &spec, &component)) {
+		r = rebase(ctx, store, &spec, &progress, component, err);
+		return r < 0 ? r : report(ctx, &spec, component, err);
+	}
+	component_freep(&component);
+	component = NULL;
 	progress_begin(&progress, ctx, "snapshot of the base");
 	r = component_add(store, &spec, progress_update, &progress, err);
 	progress_end(&progress);

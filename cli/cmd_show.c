@@ -6,10 +6,14 @@
 #include "cli/target.h"
 #include "cli/text.h"
 #include "cli/tree_difference.h"
+#include "fs/mount_query.h"
 
 static const struct column columns[] = {
 	{ "label", "label", COLUMN_TEXT },
 	{ "state", "state", COLUMN_TEXT },
+	{ "reason", "reason", COLUMN_TEXT },
+	{ "retired_at", "taken off", COLUMN_TEXT },
+	{ "retired_by", "by", COLUMN_TEXT },
 	{ "commit", "commit", COLUMN_TEXT },
 	{ "parent", "parent", COLUMN_TEXT },
 	{ "base_version", "base version", COLUMN_TEXT },
@@ -22,13 +26,13 @@ static const struct column columns[] = {
 	{ "reboot", "reboot", COLUMN_FLAG },
 };
 
-static struct json_object *patch_row(const struct target *target, const struct patch *patch)
+static struct json_object *patch_row(const struct target *target, const struct patch *patch, const struct patch_state *state)
 {
 	struct json_object *row = json_object_new_object();
 
 	row_text(row, "name", target->component->name);
 	row_text(row, "label", patch->label);
-	row_text(row, "state", patch_state_name(target, patch));
+	patch_state_fill(state, row);
 	row_oid(row, "commit", &patch->commit);
 	row_oid(row, "parent", &patch->parent);
 	row_text(row, "base_version", patch->base_version);
@@ -82,6 +86,8 @@ int cmd_show(struct context *ctx, struct error *err)
 	CLEANUP_ROW struct json_object *row = NULL;
 	cleanup_strbuf struct strbuf sb = STRBUF_INIT;
 	const char *label = context_argument(ctx, 1);
+	struct patch_state *states = NULL;
+	cleanup_close int basefd = -EBADF;
 	const struct patch *patch;
 	struct comparison trees;
 	int r = target_open(ctx, context_argument(ctx, 0), TARGET_READ, &target, err);
@@ -99,7 +105,13 @@ int cmd_show(struct context *ctx, struct error *err)
 		r = tree_differences_find(target.store, &trees, &differences, err);
 	if (r < 0)
 		return r;
-	row = patch_row(&target, patch);
+	if (mount_open_base(target.store, target.component, &basefd, NULL) < 0)
+		basefd = -EBADF;
+	r = patch_states_find(&target, basefd, &states, err);
+	if (r < 0)
+		return r;
+	row = patch_row(&target, patch, &states[patch - target.patches.patches]);
+	patch_states_free(states, target.patches.count);
 	row_object(row, "paths", tree_differences_rows(&differences));
 	if (ctx->json)
 		return context_report_json(ctx, row, err);

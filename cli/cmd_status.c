@@ -37,6 +37,7 @@ static const struct column details[] = {
 static const struct column patch_columns[] = {
 	{ "label", "PATCH", COLUMN_TEXT },
 	{ "state", "STATE", COLUMN_TEXT },
+	{ "base_version", "BASE", COLUMN_TEXT },
 	{ "commit", "COMMIT", COLUMN_ID },
 	{ "fixes", "FIXES", COLUMN_TEXT },
 	{ "subject", "SUBJECT", COLUMN_TEXT },
@@ -105,9 +106,23 @@ static int add_mount(const struct context *ctx, const struct target *target, str
 	return 0;
 }
 
-static void add_patches(const struct target *target, struct json_object *row)
+/* NOTES, for people alone: why patches are not what they were. */
+static int add_patches(const struct target *target, struct json_object *row, struct json_object *notes, struct error *err)
 {
 	struct json_object *patches = json_object_new_array(), *closed = json_object_new_array();
+	cleanup_strbuf struct strbuf note = STRBUF_INIT;
+	struct patch_state *states = NULL;
+	cleanup_close int basefd = -EBADF;
+	int r;
+
+	/* Without its directory the rest is still worth saying. */
+	if (mount_open_base(target->store, target->component, &basefd, NULL) < 0)
+		basefd = -EBADF;
+	r = patch_states_find(target, basefd, &states, err);
+	row_object(row, "patches", patches);
+	row_object(row, "closed", closed);
+	if (r < 0)
+		return r;
 
 	for (size_t i = 0; i < target->patches.count; i++) {
 		const struct patch *patch = &target->patches.patches[i];
@@ -116,14 +131,17 @@ static void add_patches(const struct target *target, struct json_object *row)
 		row_text(one, "label", patch->label);
 		row_oid(one, "commit", &patch->commit);
 		row_list(one, "fixes", (const char *const *)patch->fixes);
-		row_text(one, "state", patch_state_name(target, patch));
+		patch_state_fill(&states[i], one);
+		row_text(one, "base_version", patch->base_version);
 		row_text(one, "subject", patch->subject);
+		patch_state_explain(target, patch, &states[i], &note);
 		json_object_array_add(patches, one);
 		for (char **id = patch->fixes; stack_has(&target->stack, &patch->commit) && *id; id++)
 			array_text(closed, *id);
 	}
-	row_object(row, "patches", patches);
-	row_object(row, "closed", closed);
+	array_text(notes, strbuf_text(&note));
+	patch_states_free(states, target->patches.count);
+	return 0;
 }
 
 /* What is wrong with the store's side of a component, where its mount has no complaint of its own. */
@@ -164,7 +182,7 @@ static int add_stale(const struct target *target, enum mount_state state, struct
 }
 
 static int component_row(const struct context *ctx, const char *name, struct json_object **ret,
-	struct error *err)
+	struct json_object *notes, struct error *err)
 {
 	CLEANUP_ROW struct json_object *row = json_object_new_object();
 	cleanup_target struct target target = TARGET_INIT;
@@ -184,7 +202,9 @@ static int component_row(const struct context *ctx, const char *name, struct jso
 	row_text(row, "base_version", target.component->base_version);
 	row_text(row, "version_label", version);
 	row_oid(row, "active", &target.component->active);
-	add_patches(&target, row);
+	r = add_patches(&target, row, notes, err);
+	if (r < 0)
+		return r;
 	add_problems(&target, row);
 	r = add_stale(&target, state, row, err);
 	if (r < 0)
@@ -193,7 +213,8 @@ static int component_row(const struct context *ctx, const char *name, struct jso
 	return 0;
 }
 
-static int collect(const struct context *ctx, struct json_object *rows, struct error *err)
+/* One of NOTES for each of ROWS. */
+static int collect(const struct context *ctx, struct json_object *rows, struct json_object *notes, struct error *err)
 {
 	CLEANUP(string_list_freep) char **names = NULL;
 	const char *only = context_argument(ctx, 0);
@@ -203,14 +224,14 @@ static int collect(const struct context *ctx, struct json_object *rows, struct e
 	int r = 0;
 
 	if (only) {
-		r = component_row(ctx, only, &row, err);
+		r = component_row(ctx, only, &row, notes, err);
 		return r < 0 ? r : json_object_array_add(rows, row);
 	}
 	r = context_open_store(ctx, &store, err);
 	if (r == 0)
 		r = component_list(store, &names, &count, err);
 	for (size_t i = 0; r == 0 && i < count; i++) {
-		r = component_row(ctx, names[i], &row, err);
+		r = component_row(ctx, names[i], &row, notes, err);
 		if (r == 0)
 			json_object_array_add(rows, row);
 	}
@@ -225,7 +246,7 @@ static struct json_object *row_get(struct json_object *row, const char *key)
 	return value;
 }
 
-static int print_details(const struct context *ctx, struct json_object *row, struct error *err)
+static int print_details(const struct context *ctx, struct json_object *row, const char *note, struct error *err)
 {
 	cleanup_strbuf struct strbuf sb = STRBUF_INIT;
 	struct json_object *patches = row_get(row, "patches"), *stale = row_get(row, "stale");
@@ -234,13 +255,15 @@ static int print_details(const struct context *ctx, struct json_object *row, str
 	if (json_object_array_length(patches) > 0)
 		strbuf_addch(&sb, '\n');
 	output_table(&sb, patch_columns, ARRAY_SIZE(patch_columns), patches);
+	if (*note)
+		strbuf_addf(&sb, "\n%s", note);
 	if (json_object_array_length(stale) > 0)
 		strbuf_addch(&sb, '\n');
 	output_table(&sb, stale_columns, ARRAY_SIZE(stale_columns), stale);
 	return context_write(&sb, err);
 }
 
-static int print_all(const struct context *ctx, struct json_object *rows, struct error *err)
+static int print_all(const struct context *ctx, struct json_object *rows, struct json_object *notes, struct error *err)
 {
 	const size_t count = json_object_array_length(rows);
 	int r = 0;
@@ -250,7 +273,7 @@ static int print_all(const struct context *ctx, struct json_object *rows, struct
 	for (size_t i = 0; i < count && (ctx->verbose || context_argument(ctx, 0)); i++) {
 		if (i > 0)
 			context_say(ctx, "%s", "");
-		r = print_details(ctx, json_object_array_get_idx(rows, i), err);
+		r = print_details(ctx, json_object_array_get_idx(rows, i), json_object_get_string(json_object_array_get_idx(notes, i)), err);
 		if (r < 0)
 			return r;
 	}
@@ -267,9 +290,10 @@ static int print_all(const struct context *ctx, struct json_object *rows, struct
 int cmd_status(struct context *ctx, struct error *err)
 {
 	CLEANUP_ROW struct json_object *rows = json_object_new_array();
-	int r = collect(ctx, rows, err);
+	CLEANUP_ROW struct json_object *notes = json_object_new_array();
+	int r = collect(ctx, rows, notes, err);
 
 	if (r < 0)
 		return r;
-	return ctx->json ? context_report_json(ctx, rows, err) : print_all(ctx, rows, err);
+	return ctx->json ? context_report_json(ctx, rows, err) : print_all(ctx, rows, notes, err);
 }

@@ -81,7 +81,8 @@ const struct command commands[] = {
 	{ "init", "", "make the store", NULL, cmd_init, 0, 0, false, no_options },
 	{ "add", "NAME DIR [--base-version V] [--root R] [--snapshot touched|full] [--dry-run]",
 		"declare a component: a name for one directory",
-		"With --root, DIR may be given as a path of this system or as one inside the image.",
+		"With --root, DIR may be given as a path of this system or as one inside the image. Of a component that is declared already,\n"
+		"--base-version says that its base is another version now, and records it anew.",
 		cmd_add, 2, 2, false, add_options },
 	{ "create",
 		"NAME -m MSG (--from DIR | --deb FILE... | --upper DIR | --commit REV)\n"
@@ -107,6 +108,9 @@ const struct command commands[] = {
 	{ "switch", "NAME REV [--dry-run]", "serve any commit",
 		"REV is base, a label, or whatever git understands.", cmd_switch, 2, 2, false,
 		dry_run_options },
+	{ "policy", "show NAME | set NAME base-change retire|hold|fail", "show or decide what becomes of a patch whose base changes",
+		"retire (default): a newer base always wins. hold: the patch goes on hiding it. fail: it cannot be changed.", cmd_policy, 2, 4,
+		false, no_options },
 	{ "status", "[NAME] [--verbose]",
 		"show version with label, patches, stale processes, health", NULL, cmd_status, 0, 1, false,
 		no_options },

@@ -37,6 +37,7 @@ int cmd_apply(struct context *ctx, struct error *err);
 int cmd_revert(struct context *ctx, struct error *err);
 int cmd_rollback(struct context *ctx, struct error *err);
 int cmd_switch(struct context *ctx, struct error *err);
+int cmd_policy(struct context *ctx, struct error *err);
 int cmd_status(struct context *ctx, struct error *err);
 int cmd_log(struct context *ctx, struct error *err);
 int cmd_show(struct context *ctx, struct error *err);

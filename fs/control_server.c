@@ -208,6 +208,11 @@ static struct json_object *answer(struct control_server *server, int client_fd, 
 		return answer_transition(server, client_fd, request, received_fd);
 	if (strcmp(operation, "status") == 0)
 		return answer_status(server);
+	if (strcmp(operation, "policy") == 0) {
+		int r = switcher_load_policy(server->config.switcher, &err);
+
+		return r < 0 ? reply_error(r, &err) : reply_ok();
+	}
 	if (strcmp(operation, "detach") == 0)
 		return answer_detach(server);
 	if (strcmp(operation, "base") == 0) {

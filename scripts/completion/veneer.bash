@@ -1,6 +1,6 @@
 # bash completion for veneer(8). Made by 'veneer help --completion'; not edited by hand.
 
-_veneer_commands='init add create mount umount apply revert rollback switch status log show diff help version'
+_veneer_commands='init add create mount umount apply revert rollback switch policy status log show diff help version'
 
 _veneer_options()
 {
@@ -14,6 +14,7 @@ _veneer_options()
 	revert) echo ' --all --dry-run' ;;
 	rollback) echo ' --dry-run' ;;
 	switch) echo ' --dry-run' ;;
+	policy) echo '' ;;
 	status) echo '' ;;
 	log) echo ' --count -n' ;;
 	show) echo '' ;;
