@@ -232,7 +232,7 @@ static bool settle_base(const struct context *ctx, struct store *store)
 	target.store = store;
 	target.store_borrowed = true;
 	if (target_load(&target, context_argument(ctx, 0), NULL) < 0 || mount_open_base(store, target.component, &basefd, NULL) < 0 ||
-		reconcile(&target, basefd, "found by a switch", NULL, NULL, &report, NULL) < 0 || report.outcome != RECONCILE_SWITCHED)
+		reconcile(&target, basefd, NULL, "found by a switch", NULL, NULL, &report, NULL) < 0 || report.outcome != RECONCILE_SWITCHED)
 		return false;
 	context_note(ctx, "taken off: %s", report.text);
 	return true;

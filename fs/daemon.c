@@ -160,7 +160,7 @@ static int settle_base(struct daemon *daemon, struct error *err)
 	target.lock_fd = store_lock(daemon->store, SETTLE_WAIT_MS, &problem);
 	r = target.lock_fd < 0 ? target.lock_fd : target_load(&target, component->name, &problem);
 	if (r == 0)
-		r = reconcile(&target, daemon->base_fd, "found at the mount", NULL, NULL, &report, &problem);
+		r = reconcile(&target, daemon->base_fd, NULL, "found at the mount", NULL, NULL, &report, &problem);
 	if (r < 0)
 		log_message(LOG_ERR, "component '%s': what is active could not be compared with the base: %s", component->name, problem.message);
 	if (report.outcome != RECONCILE_SWITCHED)

@@ -448,13 +448,52 @@ static int set_times(const struct change *change, const struct stat *attributes,
 	return r < 0 ? -errno : 0;
 }
 
+/*
+ * A package manager takes the set-id bits off a file before it removes it, so that no other hard link of it keeps them (dpkg,
+ * secure_unlink()). Of a patched one that is the beginning of its removal: what the patch hides loses them, and is seen from now on.
+ * false: it is nothing of the kind.
+ */
+static bool removal_begins(struct overlay_guard *guard, uint64_t id, const struct stat *attributes, unsigned set, struct stat *ret)
+{
+	const mode_t set_id = S_ISUID | S_ISGID | S_ISVTX;
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+	cleanup_close int fd = -EBADF;
+	char link[64];
+	uint32_t index;
+
+	if (set != SET_MODE || (attributes->st_mode & 07777) != 0600 || !guard->view || guard->overlay->config.deny_write ||
+		atomic_load(&guard->overlay->base_change) != BASE_CHANGE_RETIRE)
+		return false;
+	if (node_get(guard->overlay->nodes, id, &info) < 0 || !info.content || info.content->kind != VIEW_FILE ||
+		!(info.content->st.st_mode & set_id) || node_path(guard->overlay->nodes, id, &path) < 0)
+		return false;
+	index = view_lookup(guard->view, strbuf_text(&path));
+	if (index == VIEW_NONE || view_is_ended(guard->view, index))
+		return false;
+	*ret = info.content->st;
+	ret->st_mode = S_IFREG | 0600;
+	if (open_hidden(guard->overlay, id, &fd) < 0)
+		return true; /* the patch adds it: its bits go with it */
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	if (chmod(link, 0600) < 0)
+		return false;
+	overlay_names_changed(guard->overlay);
+	view_end(guard->view, index);
+	overlay_tell(guard->overlay, OVERLAY_REMOVED, id, strbuf_text(&path), guard->pid, guard->uid);
+	return true;
+}
+
 int overlay_setattr(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t id,
 	const struct stat *attributes, unsigned set, struct stat *ret)
 {
 	cleanup_change struct change change = CHANGE_INIT;
 	cleanup_creds struct creds creds = CREDS_INIT;
-	int r = change_open(guard, id, &change);
+	int r;
 
+	if (removal_begins(guard, id, attributes, set, ret))
+		return 0;
+	r = change_open(guard, id, &change);
 	if (r == 0 && set & SET_KILL)
 		r = kill_begin(&change, cred, &set, &creds);
 	if (r == 0 && set & (SET_MODE | SET_UID | SET_GID | SET_KILL))

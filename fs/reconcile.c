@@ -29,7 +29,8 @@ int reconcile_check(struct view *view, struct store *store, int basefd, enum bas
 }
 
 /* What remains of the stack; of a commit that is none, nothing. */
-static int find_remaining(struct target *target, int basefd, const char *path, struct transition *transition, struct error *err)
+static int find_remaining(struct target *target, int basefd, const char *path, const char *removed, struct transition *transition,
+	struct error *err)
 {
 	cleanup_stack_fit struct stack_fit fit = STACK_FIT_INIT;
 	int r;
@@ -40,6 +41,7 @@ static int find_remaining(struct target *target, int basefd, const char *path, s
 		strbuf_addf(&transition->reason, "the base has something else at '%s'", path ? path : "");
 		return 0;
 	}
+	fit.removed = removed;
 	r = stack_fit(target->store, target->component, &target->patches, &target->stack, basefd, &fit, err);
 	if (r < 0)
 		return r;
@@ -49,7 +51,7 @@ static int find_remaining(struct target *target, int basefd, const char *path, s
 	return 0;
 }
 
-static int take_off(struct target *target, int basefd, const char *path, const char *cause,
+static int take_off(struct target *target, int basefd, const char *path, const char *removed, const char *cause,
 	const struct activation_server *server, const struct journal_actor *actor, struct reconcile_report *report, struct error *err)
 {
 	cleanup_transition struct transition transition = TRANSITION_INIT;
@@ -58,7 +60,7 @@ static int take_off(struct target *target, int basefd, const char *path, const c
 	int r = repo_batch_begin(target->store->repo, err);
 
 	if (r == 0)
-		r = find_remaining(target, basefd, path, &transition, err);
+		r = find_remaining(target, basefd, path, removed, &transition, err);
 	if (r == 0)
 		r = stack_compose(target->store, target->component, &target->patches, &transition.stack, &transition.commit, err);
 	if (r == 0 && cause)
@@ -82,7 +84,7 @@ static int take_off(struct target *target, int basefd, const char *path, const c
 	return 0;
 }
 
-int reconcile(struct target *target, int basefd, const char *cause, const struct activation_server *server,
+int reconcile(struct target *target, int basefd, const char *removed, const char *cause, const struct activation_server *server,
 	const struct journal_actor *actor, struct reconcile_report *ret, struct error *err)
 {
 	cleanup_view struct view *view = NULL;
@@ -93,11 +95,11 @@ int reconcile(struct target *target, int basefd, const char *cause, const struct
 	if (r < 0 || view_load_of(target->store, target->component->name, &target->component->active, &view, NULL) < 0)
 		return r;
 	r = view_fit(view, target->store, basefd, &fit, &ret->path, err);
-	if (r < 0 || fit == VIEW_FITS)
+	if (r < 0 || (fit == VIEW_FITS && !(removed && view_adds(view, removed))))
 		return r;
 	ret->outcome = RECONCILE_HELD;
 	if (policy.base_change != BASE_CHANGE_RETIRE)
 		return 0;
 	ret->outcome = RECONCILE_FITS;
-	return take_off(target, basefd, ret->path, cause, server, actor, ret, err);
+	return take_off(target, basefd, ret->path ? ret->path : removed, removed, cause, server, actor, ret, err);
 }

@@ -311,8 +311,8 @@ static int show_again(struct switcher *switcher, const char *path, struct error 
 	return r;
 }
 
-static int reconcile_locked(struct switcher *switcher, const char *cause, const char *path, const struct journal_actor *actor,
-	struct reconcile_report *report, struct error *err)
+static int reconcile_locked(struct switcher *switcher, const char *cause, const char *path, bool removed,
+	const struct journal_actor *actor, struct reconcile_report *report, struct error *err)
 {
 	const struct activation_server server = server_of(switcher);
 	cleanup_target struct target target = TARGET_INIT;
@@ -323,7 +323,7 @@ static int reconcile_locked(struct switcher *switcher, const char *cause, const 
 	/* What is served is not what the ref names: it was refused, or is about to be followed, and is looked at then. */
 	if (r < 0 || !oid_equal(&target.component->active, &switcher->served))
 		return r;
-	r = reconcile(&target, switcher->base_fd, cause, &server, actor, report, err);
+	r = reconcile(&target, switcher->base_fd, removed ? path : NULL, cause, &server, actor, report, err);
 	if (r < 0)
 		return r;
 	if (switcher->held && report->outcome != RECONCILE_HELD)
@@ -332,12 +332,12 @@ static int reconcile_locked(struct switcher *switcher, const char *cause, const 
 	return report->outcome == RECONCILE_SWITCHED ? 0 : show_again(switcher, path, err);
 }
 
-int switcher_reconcile(struct switcher *switcher, const char *cause, const char *path, const struct journal_actor *actor,
+int switcher_reconcile(struct switcher *switcher, const char *cause, const char *path, bool removed, const struct journal_actor *actor,
 	struct error *err)
 {
 	SCOPED_LOCK(&switcher->lock);
 	cleanup_reconcile_report struct reconcile_report report = RECONCILE_REPORT_INIT;
-	int r = reconcile_locked(switcher, cause, path, actor, &report, err);
+	int r = reconcile_locked(switcher, cause, path, removed, actor, &report, err);
 
 	drop_prepared(switcher);
 	return r;
@@ -389,7 +389,7 @@ static int perform(struct switcher *switcher, const struct transition_request *r
 
 	if (r == 0)
 		r = perform_once(switcher, request, actor, ret_row, ret_text, err);
-	if (r != -ESTALE || reconcile_locked(switcher, "found by a switch", NULL, actor, &report, NULL) < 0 ||
+	if (r != -ESTALE || reconcile_locked(switcher, "found by a switch", NULL, false, actor, &report, NULL) < 0 ||
 		report.outcome != RECONCILE_SWITCHED)
 		return r;
 	return perform_once(switcher, request, actor, ret_row, ret_text, err);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "store/base/cleanup.h"
 #include "store/stack_internal.h"
@@ -12,15 +13,27 @@ void stack_fit_release(struct stack_fit *fit)
 	strbuf_release(&fit->reason);
 }
 
-int patch_fit(struct store *store, const struct component *component, const struct patch *patch, int basefd,
-	enum view_fit *ret, char **ret_path, struct error *err)
+static int fit_without(struct store *store, const struct component *component, const struct patch *patch, int basefd,
+	const char *removed, enum view_fit *ret, char **ret_path, struct error *err)
 {
 	cleanup_view struct view *view = NULL;
 	int r = view_load_of(store, component->name, &patch->commit, &view, err);
 
 	if (r == 0)
 		r = view_fit(view, store, basefd, ret, ret_path, err);
-	return r < 0 ? error_prefix(err, r, "patch '%s'", patch->label) : 0;
+	if (r < 0)
+		return error_prefix(err, r, "patch '%s'", patch->label);
+	if (*ret == VIEW_CHANGED || !removed || !view_adds(view, removed))
+		return 0;
+	*ret = VIEW_CHANGED;
+	*ret_path = strdup(removed);
+	return *ret_path ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
+
+int patch_fit(struct store *store, const struct component *component, const struct patch *patch, int basefd,
+	enum view_fit *ret, char **ret_path, struct error *err)
+{
+	return fit_without(store, component, patch, basefd, NULL, ret, ret_path, err);
 }
 
 /* How each patch of a stack fares. */
@@ -47,14 +60,15 @@ static int find_fates(struct store *store, const struct component *component, co
 		if (!fates[i].patch)
 			return error_set(err, -ENOENT, "a patch that is applied to '%s' is no longer among its patches",
 				component->name);
-		r = patch_fit(store, component, fates[i].patch, basefd, &fates[i].fit, &path, err);
+		r = fit_without(store, component, fates[i].patch, basefd, fit->removed, &fates[i].fit, &path, err);
 		if (r < 0)
 			return r;
 		if (fates[i].fit != VIEW_CHANGED)
 			continue;
 		fates[i].gone = true;
 		fit->retired++;
-		say(fit, fates[i].patch, "the base has something else at '%s'", path);
+		say(fit, fates[i].patch, fit->removed && strcmp(fit->removed, path) == 0 ? "'%s' was removed" :
+			"the base has something else at '%s'", path);
 	}
 	return 0;
 }

@@ -145,6 +145,9 @@ enum view_fit {
  */
 int view_fit(struct view *view, struct store *store, int basefd, enum view_fit *ret, char **ret_path, struct error *err);
 
+/* Does the view add what is at PATH, where the base has nothing? VIEW has been looked at (completed, or view_fit()). */
+bool view_adds(const struct view *view, const char *path);
+
 /*
  * From now on the base shows at entry INDEX, whatever else the view says: it was changed there, and a newer base wins. For a
  * directory: its metadata alone. The one thing of a published view that changes, and it never changes back. Any thread.

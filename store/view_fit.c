@@ -260,6 +260,17 @@ static int decide(const struct fitting *fitting, enum view_fit *ret, char **ret_
 	return 0;
 }
 
+bool view_adds(const struct view *view, const char *path)
+{
+	const uint32_t index = view_lookup(view, path);
+	enum view_kind kind;
+
+	if (index == VIEW_NONE || !view->found || view->found[index].type != 0)
+		return false;
+	kind = view->entries[index].kind;
+	return kind != VIEW_DELETED && kind != VIEW_THROUGH;
+}
+
 int view_fit(struct view *view, struct store *store, int basefd, enum view_fit *ret, char **ret_path, struct error *err)
 {
 	CLEANUP(fitting_release) struct fitting fitting = { .view = view, .store = store, .basefd = basefd };
