@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/readdir.h"
 #include "store/base/cleanup.h"
 
 enum { LISTED, SORTED, ORDERS };
@@ -70,10 +71,44 @@ static int sorted_compare(const void *a, const void *b, void *arg)
 	return strcmp(name_at(siblings, LISTED, *(const uint32_t *)a), name_at(siblings, LISTED, *(const uint32_t *)b));
 }
 
+struct place {
+	uint64_t offset;
+	uint32_t name;
+};
+
+/* As readdir_list() has them, names of one hash included. */
+static int listed_compare(const void *a, const void *b, void *text)
+{
+	const struct place *left = a, *right = b;
+
+	if (left->offset != right->offset)
+		return left->offset < right->offset ? -1 : 1;
+	return strcmp((const char *)text + left->name, (const char *)text + right->name);
+}
+
+static int sort_listed(const struct siblings *siblings, uint32_t *ret)
+{
+	cleanup_free struct place *places = calloc(siblings->count + 1, sizeof *places);
+	uint32_t at = 0;
+
+	if (!places)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < siblings->count; i++) {
+		size_t length = strlen(siblings->text.buf + at);
+
+		places[i] = (struct place){ readdir_offset(siblings->text.buf + at, length), at };
+		at += (uint32_t)length + 1;
+	}
+	qsort_r(places, siblings->count, sizeof *places, listed_compare, siblings->text.buf);
+	for (uint32_t i = 0; i < siblings->count; i++)
+		ret[i] = places[i].name;
+	return 0;
+}
+
 static int make_orders(struct siblings *siblings)
 {
 	uint32_t *listed = siblings->listed = calloc(siblings->count + 1, sizeof *listed);
-	uint32_t at = 0;
+	int r;
 
 	for (unsigned i = 0; i < ORDERS; i++) {
 		siblings->orders[i].names = calloc(siblings->count + 1, sizeof(uint32_t));
@@ -83,11 +118,11 @@ static int make_orders(struct siblings *siblings)
 	}
 	if (!listed)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < siblings->count; i++) {
+	r = sort_listed(siblings, siblings->orders[LISTED].names);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < siblings->count; i++)
 		listed[i] = i;
-		siblings->orders[LISTED].names[i] = at;
-		at += (uint32_t)strlen(siblings->text.buf + at) + 1;
-	}
 	qsort_r(listed, siblings->count, sizeof *listed, sorted_compare, siblings);
 	for (uint32_t i = 0; i < siblings->count; i++)
 		siblings->orders[SORTED].names[i] = siblings->orders[LISTED].names[listed[i]];

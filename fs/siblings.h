@@ -4,9 +4,10 @@
 
 /*
  * The files of one directory, and which of them a reader will probably want next. Who reads one file after the other does so in
- * one of two orders: as the directory lists them (find, tar, grep -r, cp -r), or sorted by name (a shell's glob). Each file that is
- * read is a step in both; where two steps in a row go forward by one or a few, the files that follow in that order come next,
- * twice as many each time, as the kernel's own readahead does within a file (mm/readahead.c).
+ * one of two orders: as the mount lists them (find, tar, grep -r, cp -r), which is that of readdir_offset() and not the base's own; or
+ * sorted by name (a shell's glob). Each file that is read is a step in both; where two steps in a row go forward by one or a few,
+ * the files that follow in that order come next, twice as many each time, as the kernel's own readahead does within a file
+ * (mm/readahead.c).
  *
  * A guess, made of a listing that may be old: names that are gone, or are something else by now, are no matter.
  *

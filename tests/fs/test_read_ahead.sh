@@ -52,6 +52,22 @@ case_passthrough() {
 	read_in_order passthrough
 }
 
+# As the mount lists them, which is neither how the base does nor sorted: find, grep -r, tar and cp -r read so.
+case_as_the_mount_lists_them() {
+	fs_setup
+	make_base
+	evict
+	fs_mount thing "$BASE" --io cached
+	local names i
+	mapfile -t names < <(t find "$BASE" -type f -printf '%f\n')
+	assert_equal 60 "${#names[@]}" 'names in the listing'
+	for i in 0 1 2; do t cat "$BASE/${names[i]}" >/dev/null; done
+	for i in 3 4 5 6; do
+		fs_wait_for 10 all_in_memory "${names[i]#f}" || fail "${names[i]}, number $i of the listing, was not read ahead"
+	done
+	assert_equal 0 "$(in_memory "${names[50]#f}")" 'read too far ahead'
+}
+
 # Here and there: nothing that was not asked for is read.
 case_in_no_order() {
 	fs_setup
