@@ -5,7 +5,7 @@
 /*
  * Who reads the files of a directory one after the other, or lists its subdirectories so, waits for the disk at each of them. So a
  * thread of its own goes before him and does with those that are probably next (fs/siblings.h) what brings them into memory, where the
- * requests that follow find them. What is read ahead, and how, is a kind: fs/read_ahead_files.h.
+ * requests that follow find them. What is read ahead, and how, is a kind: fs/read_ahead_files.h, fs/read_ahead_directories.h.
  *
  * It is of use only where things are not in memory, which the kind finds out. Where all that it looked at were, so many times in a row
  * as the kind says, it is left alone for the kind's rest, but in those directories where it found some that were not. A directory is

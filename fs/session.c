@@ -16,6 +16,7 @@
 #include "fs/kernel_abi.h"
 #include "fs/notifier.h"
 #include "fs/ops.h"
+#include "fs/read_ahead_directories.h"
 #include "fs/read_ahead_files.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
@@ -203,10 +204,11 @@ int session_new(const struct session_config *config, struct session **ret, struc
 	session->device_fd = config->device_fd;
 	session->listings = readdir_cache_new();
 	session->files_ahead = read_ahead_new(&read_ahead_files, open, config->overlay);
+	session->directories_ahead = read_ahead_new(&read_ahead_directories, open, config->overlay);
 	session->done_fd = eventfd(0, EFD_CLOEXEC);
 	session->fuse = fuse_session_new(&args, ops_table(), ops_table_size(), session);
 	fuse_opt_free_args(&args);
-	if (!session->listings || !session->files_ahead || session->done_fd < 0 || !session->fuse) {
+	if (!session->listings || !session->files_ahead || !session->directories_ahead || session->done_fd < 0 || !session->fuse) {
 		session_free(session);
 		return error_errno(err, ENOMEM, "start a session");
 	}
@@ -318,6 +320,7 @@ void session_free(struct session *session)
 		close(session->device_fd);
 	readdir_cache_free(session->listings);
 	read_ahead_free(session->files_ahead);
+	read_ahead_free(session->directories_ahead);
 	if (session->done_fd >= 0)
 		close(session->done_fd);
 	free(session->threads);

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Files that are read one after the other are read ahead from the base, in both ways of opening them.
+# Files that are read one after the other are read ahead from the base, in both ways of opening them; and so are directories.
 . "$(dirname "$0")/lib.sh"
 
 make_base() {
@@ -78,6 +78,35 @@ case_in_no_order() {
 	for i in 30 01 45 15 59; do t cat "$BASE/f$i" >/dev/null; done
 	sleep 0.5
 	for i in 02 16 31 46 60; do assert_equal 0 "$(in_memory $i)" "f$i was read"; done
+}
+
+# Who lists a directory and then the first that it holds: those that follow are listed in the base before anyone asks.
+case_directories() {
+	fs_setup
+	BASE=$SCRATCH/base
+	LOWER=$SCRATCH/lower
+	# Empty: of what is in memory nothing is to be learned.
+	mkdir -p "$LOWER" "$BASE"/d{01..20}
+	fs_component thing "$BASE"
+	mount --bind "$BASE" "$LOWER"
+	fs_remember_mount "$LOWER"
+	cd "$LOWER"
+	"$VENEER_TOOLS/watch_opens" d* >"$SCRATCH/opened" &
+	fs_remember_pid $!
+	cd /
+	fs_wait_for 10 grep -q watching "$SCRATCH/opened"
+	fs_mount thing "$BASE" --io cached
+	local names i
+	mapfile -t names < <(t find "$BASE" -mindepth 1 -maxdepth 1 -printf '%f\n')
+	sleep 0.5
+	assert_equal watching "$(cat "$SCRATCH/opened")" 'opened by listing what they are in'
+	t ls "$BASE/${names[0]}" >/dev/null
+	for i in 1 2 3 4; do
+		fs_wait_for 10 grep -q "^${names[i]}$" "$SCRATCH/opened" || fail "${names[i]}, number $i of the listing, was not read ahead"
+	done
+	sleep 0.5
+	assert_equal '' "$(grep "^${names[5]}$" "$SCRATCH/opened")" 'read too far ahead'
+	assert_equal "$(printf '%s\n' "${names[@]}" | sort)" "$(cd "$BASE" && t find . -mindepth 1 -type d | sed 's/..//' | sort)" 'a walk'
 }
 
 fs_main "$@"
