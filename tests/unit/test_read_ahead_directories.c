@@ -348,3 +348,22 @@ Test(read_ahead_directories, some_are_gone, .timeout = 60)
 		usleep(100);
 	cr_assert_eq(atomic_load(&tree.opened), 1 + 11, "it was listed once");
 }
+
+/* All are: it is let be until a rest is over. */
+Test(read_ahead_directories, all_are_gone, .timeout = 60)
+{
+	tree_auto tree = { .fd = -EBADF };
+	char command[80];
+
+	tree_make(&tree, 20);
+	snprintf(command, sizeof command, "rm -r %s/0*", tree.dir.path);
+	read_ahead_begin(tree.ahead, 7);
+	read_ahead_tell(tree.ahead, 7, tree.listed[0]);
+	await_looks(&tree, 1, 1 + READ_AHEAD_WALK);
+	cr_assert_eq(system(command), 0);
+	for (unsigned i = 1; i < DIRECTORIES; i++) {
+		read_ahead_tell(tree.ahead, 7, tree.listed[i]);
+		usleep(1000);
+	}
+	cr_assert_eq(atomic_load(&tree.opened), 1 + READ_AHEAD_WALK + READ_AHEAD_FAILURES);
+}
