@@ -242,7 +242,7 @@ Test(read_ahead_directories, goes_on_where_they_are_not, .timeout = 60)
 			read_ahead_tell(tree.ahead, 7, tree.listed[i]);
 			usleep(5000);
 		}
-		cr_assert_gt(atomic_load(&seen.all), all + DIRECTORIES * FILES / 2);
+		cr_assert_gt(atomic_load(&seen.all), all + READ_AHEAD_WALK_WARM * FILES, "walk %u", walk);
 		all = atomic_load(&seen.all);
 	}
 	cr_assert_gt(read_ahead_count(tree.ahead), 0);
@@ -346,7 +346,7 @@ Test(read_ahead_directories, some_are_gone, .timeout = 60)
 	}
 	while (looks_in(tree.listed[8]) < FILES || looks_in(tree.listed[11]) < FILES)
 		usleep(100);
-	cr_assert_eq(atomic_load(&tree.opened), 1 + 11, "it was listed once");
+	cr_assert_leq(atomic_load(&tree.opened), 1 + 11, "it was listed once");
 }
 
 /* All are: it is let be until a rest is over. */
@@ -365,5 +365,5 @@ Test(read_ahead_directories, all_are_gone, .timeout = 60)
 		read_ahead_tell(tree.ahead, 7, tree.listed[i]);
 		usleep(1000);
 	}
-	cr_assert_eq(atomic_load(&tree.opened), 1 + READ_AHEAD_WALK + READ_AHEAD_FAILURES);
+	cr_assert_leq(atomic_load(&tree.opened), 1 + READ_AHEAD_WALK + READ_AHEAD_FAILURES);
 }
