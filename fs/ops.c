@@ -292,9 +292,24 @@ static void ops_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, 
 	reply_listing(req, ops_begin(req, REQUEST_READDIR), ino, size, off, false);
 }
 
+/* A directory is about to be listed: so may those be that follow it in its own, and those that it holds. */
+static void tell_ahead(struct session *session, fuse_ino_t ino)
+{
+	char name[NAME_MAX + 1];
+	uint64_t parent;
+
+	if (node_name(overlay_nodes(session->overlay), ino, &parent, name) == 0)
+		read_ahead_tell(session->directories_ahead, parent, name);
+	read_ahead_begin(session->directories_ahead, ino);
+}
+
 static void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	reply_listing(req, ops_begin(req, REQUEST_READDIRPLUS), ino, size, off, true);
+	struct session *session = ops_begin(req, REQUEST_READDIRPLUS);
+
+	if (off == 0)
+		tell_ahead(session, ino);
+	reply_listing(req, session, ino, size, off, true);
 }
 
 static const struct fuse_lowlevel_ops table = {

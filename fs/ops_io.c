@@ -46,7 +46,7 @@ static void tell_ahead(struct session *session, fuse_ino_t ino)
 	uint64_t parent;
 
 	if (node_name(overlay_nodes(session->overlay), ino, &parent, name) == 0)
-		read_ahead_tell(session->ahead, parent, name);
+		read_ahead_tell(session->files_ahead, parent, name);
 }
 
 static void watch_open(struct session *session, fuse_ino_t ino)

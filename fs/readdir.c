@@ -127,7 +127,7 @@ static void cache_keep(struct readdir_cache *cache, struct snapshot *snapshot)
 	cache->slots[0] = snapshot;
 }
 
-static uint64_t offset_of(const char *name, size_t length)
+uint64_t readdir_offset(const char *name, size_t length)
 {
 	uint64_t offset = hash64_of(name, length) & OFFSET_MASK;
 
@@ -149,7 +149,7 @@ static int snapshot_add(struct snapshot *snapshot, const char *name, uint64_t in
 	}
 	if (snapshot->names.len > UINT32_MAX - PATH_NAME_MAX - 1)
 		return -EOVERFLOW;
-	snapshot->items[snapshot->count++] = (struct item){ offset_of(name, length), inode,
+	snapshot->items[snapshot->count++] = (struct item){ readdir_offset(name, length), inode,
 		(uint32_t)snapshot->names.len, type };
 	strbuf_add(&snapshot->names, name, length + 1);
 	return strbuf_failed(&snapshot->names) ? -ENOMEM : 0;

@@ -16,6 +16,9 @@
 
 #include "fs/overlay.h"
 
+/* The offset of NAME, which is not one of the dots: greater than theirs, and it fits off_t. */
+uint64_t readdir_offset(const char *name, size_t length);
+
 struct readdir_cache;
 struct readdir_cache *readdir_cache_new(void); /* NULL: out of memory */
 void readdir_cache_free(struct readdir_cache *cache);

@@ -16,6 +16,8 @@
 #include "fs/kernel_abi.h"
 #include "fs/notifier.h"
 #include "fs/ops.h"
+#include "fs/read_ahead_directories.h"
+#include "fs/read_ahead_files.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
 #include "store/base/thread.h"
@@ -185,6 +187,7 @@ int session_new(const struct session_config *config, struct session **ret, struc
 	char name[] = "veneer";
 	char *argv[] = { name, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+	read_ahead_open_fn open = (read_ahead_open_fn)overlay_base_directory;
 	struct session *session = calloc(1, sizeof *session);
 	int r;
 
@@ -200,11 +203,12 @@ int session_new(const struct session_config *config, struct session **ret, struc
 	session->verbose = config->verbose;
 	session->device_fd = config->device_fd;
 	session->listings = readdir_cache_new();
-	session->ahead = read_ahead_new((read_ahead_open_fn)overlay_base_directory, config->overlay);
+	session->files_ahead = read_ahead_new(&read_ahead_files, open, config->overlay);
+	session->directories_ahead = read_ahead_new(&read_ahead_directories, open, config->overlay);
 	session->done_fd = eventfd(0, EFD_CLOEXEC);
 	session->fuse = fuse_session_new(&args, ops_table(), ops_table_size(), session);
 	fuse_opt_free_args(&args);
-	if (!session->listings || !session->ahead || session->done_fd < 0 || !session->fuse) {
+	if (!session->listings || !session->files_ahead || !session->directories_ahead || session->done_fd < 0 || !session->fuse) {
 		session_free(session);
 		return error_errno(err, ENOMEM, "start a session");
 	}
@@ -315,7 +319,8 @@ void session_free(struct session *session)
 	if (session->device_fd >= 0)
 		close(session->device_fd);
 	readdir_cache_free(session->listings);
-	read_ahead_free(session->ahead);
+	read_ahead_free(session->files_ahead);
+	read_ahead_free(session->directories_ahead);
 	if (session->done_fd >= 0)
 		close(session->done_fd);
 	free(session->threads);

@@ -78,7 +78,7 @@ struct fuse_session;
 struct session {
 	struct overlay *overlay;
 	struct readdir_cache *listings;
-	struct read_ahead *ahead;
+	struct read_ahead *files_ahead, *directories_ahead;
 	struct fuse_session *fuse;
 	struct notifier *notifier; /* while the threads serve */
 	int device_fd; /* /dev/fuse; owned by FUSE once that is set */

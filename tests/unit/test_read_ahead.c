@@ -7,8 +7,7 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 
-#include "fs/read_ahead.h"
-#include "fs/siblings.h"
+#include "fs/read_ahead_files.h"
 
 #define FILES 100u
 #define FILE_SIZE 100000 /* less than is read ahead of a file, more than Linux reads at first */
@@ -98,7 +97,7 @@ static void library_make(struct library *library)
 	library->dir = temporary_directory_make();
 	library->cache = fdcache_new(8);
 	make_files(library, 0, FILES);
-	library->ahead = read_ahead_new(open_directory, library);
+	library->ahead = read_ahead_new(&read_ahead_files, open_directory, library);
 	cr_assert(library->cache && library->ahead);
 }
 
@@ -190,7 +189,7 @@ Test(read_ahead, rests_where_all_is_in_memory, .timeout = 60)
 	library_make(&library);
 	opened = read_in_turn_until_it_rests(&library, 9, 0);
 	/* Some of the rest is over: less than two rounds of all files. */
-	for (unsigned i = 0; i < READ_AHEAD_REST - 2 * FILES; i++)
+	for (unsigned i = 0; i < READ_AHEAD_FILES_REST - 2 * FILES; i++)
 		tell(&library, 10, i % FILES);
 	usleep(20000);
 	cr_assert_eq(atomic_load(&library.opened), opened, "it was to rest");

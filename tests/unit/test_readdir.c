@@ -113,6 +113,7 @@ Test(readdir, offsets_grow_and_begin_with_the_dots)
 		cr_assert_gt(reading.list[i].offset, reading.list[i - 1].offset);
 		cr_assert_geq(reading.list[i].offset, 16);
 		cr_assert_leq(reading.list[i].offset, (uint64_t)INT64_MAX, "fits off_t");
+		cr_assert_eq(reading.list[i].offset, readdir_offset(reading.list[i].name, strlen(reading.list[i].name)));
 	}
 }
 

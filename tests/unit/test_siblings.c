@@ -5,9 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "fs/readdir.h"
 #include "fs/siblings.h"
 
 #define NAME_SIZE 16
+#define WINDOW 32u
+
+static const struct siblings_kind files = { DT_REG, WINDOW, WINDOW };
 
 struct many {
 	struct temporary_directory dir;
@@ -31,7 +35,7 @@ static struct many many_make(unsigned count)
 			cr_assert_fail("make '%s'", name);
 		close(fd);
 	}
-	cr_assert_eq(siblings_list(many.fd, &many.siblings), 0);
+	cr_assert_eq(siblings_list(many.fd, &files, &many.siblings), 0);
 	return many;
 }
 
@@ -89,7 +93,7 @@ Test(siblings, sorted_by_name)
 	step(&many, 13);
 	expect_next(&many, 21, 30);
 	step(&many, 14);
-	expect_next(&many, 30, 15 + SIBLINGS_WINDOW_MAX);
+	expect_next(&many, 30, 15 + WINDOW);
 	/* Not before half of it is read. */
 	step(&many, 18);
 	expect_next(&many, 0, 0);
@@ -98,7 +102,7 @@ Test(siblings, sorted_by_name)
 	step(&many, 29);
 	expect_next(&many, 0, 0);
 	step(&many, 30);
-	expect_next(&many, 15 + SIBLINGS_WINDOW_MAX, 31 + SIBLINGS_WINDOW_MAX);
+	expect_next(&many, 15 + WINDOW, 31 + WINDOW);
 }
 
 /* What was said is not said again to who jumps forward in it; it is to who goes back before it. */
@@ -136,7 +140,7 @@ Test(siblings, never_more_than_the_widest_window_ahead)
 		if (count > 0 && said == 0)
 			said = i + 1;
 		said += (unsigned)count;
-		cr_assert_leq(said, i + 1 + SIBLINGS_WINDOW_MAX, "at %u", i);
+		cr_assert_leq(said, i + 1 + WINDOW, "at %u", i);
 		cr_assert_leq(said, 500u, "at %u", i);
 		if (i > 1 && i < 499)
 			cr_assert_gt(said, i + 1, "at %u nothing was ahead", i);
@@ -144,27 +148,52 @@ Test(siblings, never_more_than_the_widest_window_ahead)
 	cr_assert_eq(said, 500u, "each once");
 }
 
-/* As the directory lists them, whatever order that is. */
-Test(siblings, as_listed)
+static int compare_offsets(const void *a, const void *b)
 {
-	many_auto many = many_make(60);
-	cleanup_closedir DIR *dir = opendir(many.dir.path);
-	cleanup_strbuf struct strbuf names = STRBUF_INIT, expected = STRBUF_INIT;
-	const struct dirent *entry;
-	unsigned seen = 0;
+	uint64_t left = readdir_offset(a, strlen(a)), right = readdir_offset(b, strlen(b));
 
-	cr_assert(dir);
-	while ((entry = readdir(dir)) && seen < 3 + SIBLINGS_WINDOW_MIN) {
-		if (entry->d_name[0] == '.')
-			continue;
-		if (++seen <= 3)
-			siblings_step(many.siblings, entry->d_name);
-		else
-			strbuf_add(&expected, entry->d_name, strlen(entry->d_name) + 1);
-	}
-	cr_assert_eq(siblings_next(many.siblings, &names), SIBLINGS_WINDOW_MIN);
+	return left < right ? -1 : left > right;
+}
+
+#define LISTED_MAX 60u
+
+/* The names of files FROM…FROM+COUNT-1 as the mount lists them. */
+struct listed {
+	char names[LISTED_MAX][NAME_SIZE];
+};
+
+static struct listed listed_make(unsigned from, unsigned count)
+{
+	struct listed listed;
+
+	cr_assert_leq(count, LISTED_MAX);
+	for (unsigned i = 0; i < count; i++)
+		snprintf(listed.names[i], NAME_SIZE, "f%05u", from + i);
+	qsort(listed.names, count, NAME_SIZE, compare_offsets);
+	return listed;
+}
+
+/* Are the names FROM…TO-1 of LISTED, and no others, what comes next? */
+static void expect_listed(struct many *many, const struct listed *listed, unsigned from, unsigned to)
+{
+	cleanup_strbuf struct strbuf names = STRBUF_INIT, expected = STRBUF_INIT;
+
+	for (unsigned i = from; i < to; i++)
+		strbuf_add(&expected, listed->names[i], strlen(listed->names[i]) + 1);
+	cr_assert_eq(siblings_next(many->siblings, &names), to - from);
 	cr_assert_eq(names.len, expected.len);
 	cr_assert_eq(memcmp(names.buf, expected.buf, names.len), 0, "'%s…', not '%s…'", names.buf, expected.buf);
+}
+
+/* As the mount lists them, whatever order the directory itself has. */
+Test(siblings, as_the_mount_lists_them)
+{
+	many_auto many = many_make(LISTED_MAX);
+	struct listed listed = listed_make(0, LISTED_MAX);
+
+	for (unsigned i = 0; i < 3; i++)
+		siblings_step(many.siblings, listed.names[i]);
+	expect_listed(&many, &listed, 3, 3 + SIBLINGS_WINDOW_MIN);
 }
 
 Test(siblings, no_order_and_none_any_more)
@@ -207,12 +236,110 @@ Test(siblings, regular_files_alone)
 	cr_assert_eq(mkfifoat(many.fd, "f00003", 0644), 0);
 	close(openat(many.fd, "f00004", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
 	close(openat(many.fd, "f00005", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
-	cr_assert_eq(siblings_list(many.fd, &siblings), 0);
+	cr_assert_eq(siblings_list(many.fd, &files, &siblings), 0);
 	siblings_free(many.siblings);
 	many.siblings = TAKE_PTR(siblings);
 	step(&many, 0);
 	step(&many, 4);
 	expect_next(&many, 5, 6);
+}
+
+static const struct siblings_kind directories = { DT_DIR, SIBLINGS_WINDOW_MIN, 1 };
+
+/* MANY's directory, with directories FROM…FROM+COUNT-1 in it and a file. */
+static void make_directories(struct many *many, unsigned from, unsigned count)
+{
+	CLEANUP(siblings_freep) struct siblings *siblings = NULL;
+
+	clear_all(many);
+	for (unsigned i = 0; i < count; i++) {
+		char name[NAME_SIZE];
+
+		snprintf(name, sizeof name, "f%05u", from + i);
+		if (mkdirat(many->fd, name, 0755) < 0)
+			cr_assert_fail("make '%s'", name);
+	}
+	close(openat(many->fd, "f00001a", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+	cr_assert_eq(siblings_list(many->fd, &directories, &siblings), 0);
+	siblings_free(many->siblings);
+	many->siblings = TAKE_PTR(siblings);
+}
+
+/* One at a time, up to so many as the window is wide; those that the reader passes in the meantime are not said. */
+Test(siblings, directories_one_at_a_time)
+{
+	many_auto many = many_make(1);
+
+	make_directories(&many, 0, 100);
+	cr_assert_not(siblings_step(many.siblings, "."));
+	cr_assert_not(siblings_step(many.siblings, ".."));
+	cr_assert_not(siblings_step(many.siblings, "f00001a"));
+	step(&many, 10);
+	cr_assert_not(siblings_due(many.siblings));
+	step(&many, 11);
+	for (unsigned i = 12; i < 12 + SIBLINGS_WINDOW_MIN; i++) {
+		cr_assert(siblings_due(many.siblings));
+		expect_next(&many, i, i + 1);
+	}
+	cr_assert_not(siblings_due(many.siblings));
+	expect_next(&many, 0, 0);
+	step(&many, 12);
+	expect_next(&many, 16, 17);
+	expect_next(&many, 0, 0);
+	step(&many, 16);
+	step(&many, 20);
+	expect_next(&many, 21, 22);
+	/* The last. */
+	step(&many, 97);
+	step(&many, 98);
+	expect_next(&many, 99, 100);
+	cr_assert_not(siblings_due(many.siblings));
+	expect_next(&many, 0, 0);
+}
+
+/* Where a reading begins, the first is a step, and no other is. */
+Test(siblings, who_begins_with_the_first)
+{
+	many_auto many = many_make(LISTED_MAX);
+	struct listed listed = listed_make(0, LISTED_MAX);
+
+	step(&many, 0);
+	expect_next(&many, 0, 0);
+	siblings_begin(many.siblings);
+	expect_next(&many, 0, 0);
+	step(&many, 0);
+	expect_next(&many, 1, 5);
+	siblings_begin(many.siblings);
+	step(&many, 1);
+	expect_next(&many, 0, 0);
+	siblings_begin(many.siblings);
+	siblings_step(many.siblings, listed.names[1]);
+	expect_next(&many, 0, 0);
+	siblings_begin(many.siblings);
+	siblings_step(many.siblings, listed.names[0]);
+	expect_listed(&many, &listed, 1, 5);
+}
+
+/* A step in both orders: it goes on as the mount lists, for who begins has listed. */
+Test(siblings, two_orders_at_once)
+{
+	many_auto many = many_make(1);
+	struct listed listed;
+	unsigned from = 0;
+
+	for (;; from++) {
+		char first[NAME_SIZE], second[NAME_SIZE];
+
+		listed = listed_make(from, 12);
+		snprintf(first, sizeof first, "f%05u", from);
+		snprintf(second, sizeof second, "f%05u", from + 1);
+		if (strcmp(listed.names[0], first) == 0 && strcmp(listed.names[1], second) != 0)
+			break;
+	}
+	make_directories(&many, from, 12);
+	siblings_begin(many.siblings);
+	step(&many, from);
+	expect_listed(&many, &listed, 1, 2);
 }
 
 Test(siblings, too_many_and_no_directory)
@@ -224,7 +351,7 @@ Test(siblings, too_many_and_no_directory)
 	step(&many, 1);
 	expect_next(&many, 2, 6);
 	close(openat(many.fd, "more", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
-	cr_assert_eq(siblings_list(many.fd, &siblings), -EFBIG);
+	cr_assert_eq(siblings_list(many.fd, &files, &siblings), -EFBIG);
 	cr_assert_null(siblings);
 	/* Few of them, with names as long as names may be. */
 	clear_all(&many);
@@ -234,7 +361,7 @@ Test(siblings, too_many_and_no_directory)
 		snprintf(name, sizeof name, "%0*u", NAME_MAX, i);
 		close(openat(many.fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
 	}
-	cr_assert_eq(siblings_list(many.fd, &siblings), -EFBIG);
+	cr_assert_eq(siblings_list(many.fd, &files, &siblings), -EFBIG);
 	cr_assert_null(siblings);
-	cr_assert_eq(siblings_list(-EBADF, &siblings), -EBADF);
+	cr_assert_eq(siblings_list(-EBADF, &files, &siblings), -EBADF);
 }
