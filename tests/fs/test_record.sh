@@ -315,6 +315,52 @@ case_signals() {
 	assert_base_untouched 'all of it'
 }
 
+# What is typed at a terminal reaches the command by itself, and only once; a shell with job control works.
+case_terminal() {
+	fs_setup
+	have_overlay
+	command -v script >/dev/null || skip 'no script(1) here'
+	make_base
+	fs_component thing "$BASE"
+	cat >"$SCRATCH/command" <<-'EOF'
+	open my $caught, ">>", "$ENV{SCRATCH}/caught" or die;
+	# Not %SIG: perl would call that once for two signals.
+	use POSIX;
+	sigaction(SIGINT, POSIX::SigAction->new(sub { syswrite $caught, "INT\n" }));
+	sub touch { open my $file, ">", shift or die; print $file @_ }
+	touch("$ENV{SCRATCH}/begun");
+	select undef, undef, undef, 0.05 until -e "$ENV{SCRATCH}/go";
+	touch("$ENV{BASE}/tty", -t STDIN ? "a terminal" : "none");
+	EOF
+	mkfifo "$SCRATCH/keys"
+	SHELL=/bin/sh t script -qec "exec '$VENEER' --store '$STORE' record thing -m typed -- perl '$SCRATCH/command'" /dev/null \
+		<"$SCRATCH/keys" >"$SCRATCH/out" 2>&1 &
+	RECORD=$!
+	fs_remember_pid "$RECORD"
+	exec 8>"$SCRATCH/keys"
+	fs_wait_for 20 test -e "$SCRATCH/begun" || fail "it did not begin: $(cat "$SCRATCH/out")"
+	printf '\003' >&8
+	fs_wait_for 20 test -s "$SCRATCH/caught" || fail 'the command got no SIGINT'
+	sleep 0.5
+	: >"$SCRATCH/go"
+	fs_wait_for 20 is_gone "$RECORD" || fail 'it did not end'
+	exec 8>&-
+	wait "$RECORD" || fail "status $?: $(cat "$SCRATCH/out")"
+	assert_equal INT "$(cat "$SCRATCH/caught")" 'signals of one key'
+	assert_match '^a terminal$' "$(g show refs/veneer/thing/patches/a:tty)" 'the terminal of the command'
+	assert_nothing_left 'a terminal'
+	exec 8<>"$SCRATCH/keys"
+	SHELL=/bin/sh t script -qec "exec '$VENEER' --store '$STORE' record thing -m shell -- bash --norc -i" /dev/null \
+		<"$SCRATCH/keys" >"$SCRATCH/out" 2>&1 &
+	RECORD=$!
+	fs_remember_pid "$RECORD"
+	printf '%s\n' 'sleep 0.1 & fg' 'echo "$-" >"$BASE/flags"; exit 0' >&8
+	fs_wait_for 20 is_gone "$RECORD" || fail "the shell did not end: $(cat "$SCRATCH/out")"
+	exec 8>&-
+	wait "$RECORD" || fail "status $?: $(cat "$SCRATCH/out")"
+	assert_match '^[a-zA-Z]*i[a-zA-Z]*m' "$(g show refs/veneer/thing/patches/b:flags | tr -d H)" 'the flags of an interactive shell'
+}
+
 # One recording does not clear up after another that is alive; and each has its own changes.
 case_two_at_once() {
 	fs_setup
@@ -504,7 +550,7 @@ case_read_only_base() {
 	fs_remember_mount "$BASE"
 	mount -o remount,bind,ro,nosuid,nodev "$BASE"
 	fs_component thing "$BASE"
-	must_record -- sh -ec 'echo 1 >"$BASE/new"; grep -F " $BASE " /proc/self/mountinfo | tail -n 1 | grep -q nosuid,nodev'
+	must_record -- sh -ec 'echo 1 >"$BASE/new"; grep -F " $BASE " /proc/self/mountinfo | grep " - overlay " | grep -q nosuid,nodev'
 	assert_match new "$(g ls-tree --name-only refs/veneer/thing/patches/a)" 'the patch'
 }
 

@@ -96,6 +96,16 @@ Test(mounts, beneath)
 	/* A name that begins alike, and the directory itself, are not beneath. */
 	must_pass(mounts_find_beneath("/pro", &path, &err));
 	cr_assert_null(path);
+	/* So there is one with none beneath. */
+	path = strdup("/");
+	for (int i = 0; path; i++) {
+		char *inner;
+
+		cr_assert_lt(i, 1000, "'%s' is beneath itself", path);
+		must_pass(mounts_find_beneath(path, &inner, &err));
+		free(path);
+		path = inner;
+	}
 }
 
 Test(mounts, of_this_process)
