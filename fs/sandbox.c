@@ -160,8 +160,8 @@ static int open_overlay(int basefd, int upperfd, int workfd, bool is_volatile, s
 	r = configure(fsfd, basefd, upperfd, workfd, is_volatile);
 	if (r < 0) {
 		kernel_words(fsfd, words, sizeof words);
-		return error_errno(err, -r, "overlayfs cannot be laid over the directory with its changes in the store%s%s",
-			*words ? ": " : "", words);
+		return error_errno(err, -r, "overlayfs cannot be laid over the directory, with the changes in the store (%s): give a changed copy of it to 'veneer create --from'",
+			*words ? words : "the kernel's log says why");
 	}
 	fd = fsmount(fsfd, FSMOUNT_CLOEXEC, mount_attributes(basefd));
 	return fd < 0 ? error_errno(err, errno, "mount an overlayfs") : fd;

@@ -83,7 +83,7 @@ int sandbox_prepare(struct store *store, const struct component *component, int 
 int sandbox_run(struct sandbox *sandbox, const struct component *component, const char *const *command,
 	struct sandbox_result *ret, struct error *err);
 
-/* Takes NULL-built and half-built ones; waits for the keeper. */
+/* Takes fresh and half-built ones; waits for the keeper. */
 void sandbox_release(struct sandbox *sandbox);
 #define cleanup_sandbox __attribute__((cleanup(sandbox_release)))
 
