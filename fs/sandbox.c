@@ -249,7 +249,9 @@ static int await_report(const struct sandbox *sandbox, int signal_fd, struct san
 		if (fds[1].revents)
 			pass_on(sandbox, signal_fd);
 	} while (!fds[0].revents);
-	n = recv(sandbox->channel, &report, sizeof report, 0);
+	do
+		n = recv(sandbox->channel, &report, sizeof report, 0);
+	while (n < 0 && errno == EINTR);
 	if (n != sizeof report)
 		return error_set(err, -ECHILD, "the process that keeps the command was killed");
 	if (report.code < 0) {

@@ -144,11 +144,11 @@ static bool reap(const struct keeper *keeper, struct sandbox_result *result)
 static void hear(struct keeper *keeper)
 {
 	struct sandbox_order order;
-	ssize_t n = recv(keeper->channel, &order, sizeof order, 0);
+	ssize_t n = recv(keeper->channel, &order, sizeof order, MSG_DONTWAIT);
 
 	if (n == sizeof order) {
 		kill(keeper->command, order.signal);
-	} else if (n <= 0) {
+	} else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
 		keeper->alone = true;
 		kill(keeper->command, SIGKILL);
 	}
@@ -263,6 +263,7 @@ _Noreturn void sandbox_keep(struct sandbox *sandbox, const struct sandbox_job *j
 	struct sandbox_report report = { .code = 0 };
 	struct error err = ERROR_INIT;
 	struct sandbox_order order;
+	ssize_t n;
 
 	/* As the caller may have been told to ignore it, and then nobody could be waited for. */
 	signal(SIGCHLD, SIG_DFL);
@@ -270,8 +271,9 @@ _Noreturn void sandbox_keep(struct sandbox *sandbox, const struct sandbox_job *j
 	memcpy(report.message, err.message, sizeof report.message);
 	detach(&keeper);
 	send(channel, &report, sizeof report, MSG_NOSIGNAL);
-	while (!keeper.alone && recv(channel, &order, sizeof order, 0) > 0)
-		;
+	do
+		n = keeper.alone ? 0 : recv(channel, &order, sizeof order, 0);
+	while (n > 0 || (n < 0 && errno == EINTR));
 	sandbox_remove_directory(sandbox);
 	_exit(0);
 }

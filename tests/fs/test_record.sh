@@ -292,6 +292,17 @@ case_signals() {
 	end_record 0 'a SIGTERM that is caught'
 	assert_match '^a ' "$(cat "$SCRATCH/out")" 'the patch'
 	assert_match caught "$(g ls-tree --name-only refs/veneer/thing/patches/a)" 'the patch'
+	# Being stopped for a while makes no difference to anybody, after a signal was passed on either.
+	begin_record 'trap "echo caught >>\"\$BASE/caught-too\"" TERM; echo $$ >"$SCRATCH/pid"; until [ -e "$SCRATCH/go" ]; do sleep 0.05; done'
+	kill -TERM "$RECORD"
+	sleep 0.3
+	kill -STOP "$KEEPER" "$RECORD"
+	sleep 0.1
+	kill -CONT "$KEEPER" "$RECORD"
+	sleep 0.3
+	: >"$SCRATCH/go"
+	end_record 0 'being stopped'
+	assert_match caught-too "$(g ls-tree --name-only refs/veneer/thing/patches/b)" 'the patch after being stopped'
 	# Whoever is killed, the other clears up; and the next clears up after both.
 	begin_record "$waits"
 	kill -KILL "$RECORD"
