@@ -26,6 +26,7 @@ struct context {
 	const char *store_path; /* --store, VENEER_STORE, or the default */
 	bool json, quiet, verbose;
 	bool wrong_usage; /* set by usage_error() */
+	int exit_status; /* of a failure, where it is another program's to say; 0: it is not */
 };
 #define CONTEXT_INIT { .command = NULL }
 void context_release(struct context *ctx);

@@ -45,5 +45,7 @@ int main(int argc, char **argv)
 		return EXIT_DONE;
 	text_add_printable(&message, err.message[0] ? err.message : error_text(-r), false);
 	fprintf(stderr, "veneer: %s\n", strbuf_text(&message));
+	if (ctx.exit_status != 0)
+		return ctx.exit_status;
 	return ctx.wrong_usage ? EXIT_USAGE : EXIT_FAILED;
 }

@@ -4,6 +4,15 @@
 #include <string.h>
 
 #define DRY_RUN { "dry-run", 0, NULL, "Show what would be done, and do nothing.", 0 }
+/* Of every command that makes a patch. */
+#define MESSAGE { "message", 'm', "MSG", "What the patch is for; its first line is the subject.", 0 }
+#define PATCH_FACTS \
+	{ "label", 0, "L", "The patch's label (default: the next free one of a, b, ...).", 0 }, \
+	{ "fixes", 0, "CVE", "What the patch fixes, one id each.", OPTION_REPEATS }, \
+	{ "restart", 0, "UNIT", "A unit that has to be restarted to use it.", OPTION_REPEATS }, \
+	{ "reboot", 0, NULL, "It is in full effect only after a reboot.", 0 }, \
+	{ "supersedes", 0, "L", "A patch that it takes the place of.", OPTION_REPEATS }
+#define PATCH_FACTS_USAGE "[--label L] [--fixes CVE]... [--restart UNIT]... [--reboot] [--supersedes L]..."
 #define OPTIONS_END { NULL, 0, NULL, NULL, 0 }
 
 const struct option_spec global_options[] = {
@@ -30,18 +39,21 @@ static const struct option_spec add_options[] = {
 };
 
 static const struct option_spec create_options[] = {
-	{ "message", 'm', "MSG", "What the patch is for; its first line is the subject.", 0 },
+	MESSAGE,
 	{ "from", 0, "DIR", "The component directory as it should be.", 0 },
 	{ "deb", 0, "FILE", "What these packages would install under the component; several files may follow.",
 		OPTION_MANY },
 	{ "upper", 0, "DIR", "An overlayfs upper layer over the component.", 0 },
 	{ "commit", 0, "REV", "A commit made with plain git.", 0 },
-	{ "label", 0, "L", "The patch's label (default: the next free one of a, b, ...).", 0 },
-	{ "fixes", 0, "CVE", "What the patch fixes, one id each.", OPTION_REPEATS },
-	{ "restart", 0, "UNIT", "A unit that has to be restarted to use it.", OPTION_REPEATS },
-	{ "reboot", 0, NULL, "It is in full effect only after a reboot.", 0 },
-	{ "supersedes", 0, "L", "A patch that it takes the place of.", OPTION_REPEATS },
+	PATCH_FACTS,
 	DRY_RUN,
+	OPTIONS_END,
+};
+
+static const struct option_spec record_options[] = {
+	MESSAGE,
+	PATCH_FACTS,
+	{ "dry-run", 0, NULL, "Run COMMAND, show what the patch would hold, and make none.", 0 },
 	OPTIONS_END,
 };
 
@@ -86,10 +98,15 @@ const struct command commands[] = {
 		cmd_add, 2, 2, false, add_options },
 	{ "create",
 		"NAME -m MSG (--from DIR | --deb FILE... | --upper DIR | --commit REV)\n"
-		"    [--label L] [--fixes CVE]... [--restart UNIT]... [--reboot] [--supersedes L]... [--dry-run]",
+		"    " PATCH_FACTS_USAGE " [--dry-run]",
 		"make a patch; prints its label and commit",
 		"Nothing is served differently before the patch is applied.", cmd_create, 1, 1, false,
 		create_options },
+	{ "record", "NAME -m MSG\n    " PATCH_FACTS_USAGE " [--dry-run]\n    -- COMMAND [ARGUMENT]...",
+		"make a patch of what a command changes",
+		"COMMAND sees the component's base copy-on-write; nobody else sees what it changes there.\n"
+		"Changes elsewhere are real, and are not recorded. If it fails, so does this, with its exit status.",
+		cmd_record, 1, 1, true, record_options },
 	{ "mount", "NAME [--io auto|cached|passthrough] [--write through|deny] [--foreground] [--dry-run]",
 		"mount the component over its directory", "Returns when the mount answers.", cmd_mount, 1, 1,
 		false, mount_options },

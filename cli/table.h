@@ -31,6 +31,7 @@ const struct command *command_find(const char *name); /* NULL: none */
 int cmd_init(struct context *ctx, struct error *err);
 int cmd_add(struct context *ctx, struct error *err);
 int cmd_create(struct context *ctx, struct error *err);
+int cmd_record(struct context *ctx, struct error *err);
 int cmd_mount(struct context *ctx, struct error *err);
 int cmd_umount(struct context *ctx, struct error *err);
 int cmd_apply(struct context *ctx, struct error *err);

@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 
 #include "store/base/cleanup.h"
+#include "store/base/path.h"
 
 /* Linux 5.10; headers of older libraries lack them. */
 #define STATVFS_NOSYMFOLLOW 0x2000u
@@ -97,6 +98,37 @@ int mounts_find(const char *directory, bool *ret_ours, struct error *err)
 {
 	*ret_ours = false;
 	return each_mount(directory, note_ours, ret_ours, err);
+}
+
+char *mounts_line_path(char *line)
+{
+	char *rest = line, *where = NULL;
+
+	for (int i = 0; i < 5; i++)
+		where = field(&rest);
+	if (where)
+		unescape(where);
+	return where;
+}
+
+int mounts_find_beneath(const char *directory, char **ret, struct error *err)
+{
+	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *line = NULL;
+	size_t alloc = 0;
+
+	if (!file)
+		return error_errno(err, errno, "read '/proc/self/mountinfo'");
+	while (getline(&line, &alloc, file) > 0) {
+		const char *where = mounts_line_path(line);
+
+		if (!where || strcmp(where, directory) == 0 || !path_is_beneath(where, directory))
+			continue;
+		*ret = strdup(where);
+		return *ret ? 0 : error_errno(err, ENOMEM, "'/proc/self/mountinfo'");
+	}
+	*ret = NULL;
+	return ferror(file) ? error_errno(err, EIO, "read '/proc/self/mountinfo'") : 0;
 }
 
 struct search {

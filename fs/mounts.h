@@ -23,6 +23,9 @@
  */
 int mounts_line(char *line, const char *directory, dev_t *ret_device);
 
+/* Where LINE of mountinfo says that something is mounted, within it (it is taken apart); NULL: it is no such line. */
+char *mounts_line_path(char *line);
+
 /*
  * The flags of mount(2) for a mount that shows what lies on the filesystem of ST: whatever was forbidden there (set-id
  * bits, devices, programs, writing, symlinks) stays so, and access times are kept as there.
@@ -31,6 +34,12 @@ unsigned long mounts_flags(const struct statvfs *st);
 
 /* Is the topmost mount at the absolute path DIRECTORY veneer's? */
 int mounts_find(const char *directory, bool *ret_ours, struct error *err);
+
+/*
+ * A path strictly below DIRECTORY at which something is mounted, or NULL; the caller frees *RET. Also what
+ * a mount over DIRECTORY itself hides counts.
+ */
+int mounts_find_beneath(const char *directory, char **ret, struct error *err);
 
 /* Is veneer's mount with the device DEVICE at DIRECTORY, and is it the topmost one there? */
 int mounts_find_device(const char *directory, dev_t device, bool *ret_there, bool *ret_topmost, struct error *err);

@@ -61,6 +61,13 @@ struct patch_spec {
 };
 
 /*
+ * What patch_create() would refuse of SPEC, whatever the changes: a label that is taken, a message that cannot
+ * be, and so on; for who has long work to do first.
+ */
+int patch_check_spec(struct store *store, const struct component *component, const struct patch_spec *spec,
+	struct error *err);
+
+/*
  * Make a patch of SET over the component's newest base. In this order: the base grows where it lacks
  * touched paths, the patch commit, then in one transaction the refs patches/LABEL, base, and active
  * (recomposed over the grown base: it serves the same). Changes equal to the base are dropped; -ENODATA:

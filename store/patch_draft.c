@@ -164,32 +164,53 @@ static void add_trailers(struct strbuf *message, const char *key, const char *co
 		trailer_add(message, key, *values);
 }
 
+/* The draft's message with our trailers. */
+static int whole_message(const struct component *component, const struct patch_draft *draft, struct strbuf *message,
+	struct error *err)
+{
+	char sequence[24];
+
+	snprintf(sequence, sizeof sequence, "%" PRIu64, draft->sequence);
+	strbuf_addf(message, "%s\n", draft->message);
+	trailer_add(message, "Component", component->name);
+	if (*component->base_version)
+		trailer_add(message, "Base-Version", component->base_version);
+	trailer_add(message, "Label", draft->label);
+	trailer_add(message, "Sequence", sequence);
+	add_trailers(message, "Fixes", draft->spec->fixes);
+	add_trailers(message, "Supersedes", draft->spec->supersedes);
+	add_trailers(message, "Restart", draft->spec->restart);
+	if (draft->spec->reboot)
+		trailer_add(message, "Reboot", "yes");
+	if (strbuf_failed(message))
+		return error_set(err, -ENOMEM, "out of memory");
+	if (message->len > PATCH_MESSAGE_MAX)
+		return error_set(err, -E2BIG, "the message and its trailers are longer than %u bytes",
+			PATCH_MESSAGE_MAX);
+	return 0;
+}
+
 int patch_draft_write(struct store *store, const struct component *component, const struct patch_draft *draft,
 	const struct commit_spec *commit, struct oid *ret, struct error *err)
 {
 	cleanup_strbuf struct strbuf message = STRBUF_INIT;
 	struct commit_spec spec = *commit;
-	char sequence[24];
+	int r = whole_message(component, draft, &message, err);
 
-	snprintf(sequence, sizeof sequence, "%" PRIu64, draft->sequence);
-	strbuf_addf(&message, "%s\n", draft->message);
-	trailer_add(&message, "Component", component->name);
-	if (*component->base_version)
-		trailer_add(&message, "Base-Version", component->base_version);
-	trailer_add(&message, "Label", draft->label);
-	trailer_add(&message, "Sequence", sequence);
-	add_trailers(&message, "Fixes", draft->spec->fixes);
-	add_trailers(&message, "Supersedes", draft->spec->supersedes);
-	add_trailers(&message, "Restart", draft->spec->restart);
-	if (draft->spec->reboot)
-		trailer_add(&message, "Reboot", "yes");
-	if (strbuf_failed(&message))
-		return error_set(err, -ENOMEM, "out of memory");
-	if (message.len > PATCH_MESSAGE_MAX)
-		return error_set(err, -E2BIG, "the message and its trailers are longer than %u bytes",
-			PATCH_MESSAGE_MAX);
+	if (r < 0)
+		return r;
 	spec.message = strbuf_text(&message);
 	return repo_commit_write(store->repo, &spec, ret, err);
+}
+
+int patch_check_spec(struct store *store, const struct component *component, const struct patch_spec *spec,
+	struct error *err)
+{
+	cleanup_patch_draft struct patch_draft draft = PATCH_DRAFT_INIT;
+	cleanup_strbuf struct strbuf message = STRBUF_INIT;
+	int r = patch_draft_begin(store, component, spec, NULL, &draft, err);
+
+	return r < 0 ? r : whole_message(component, &draft, &message, err);
 }
 
 /* ---- the refs ---- */

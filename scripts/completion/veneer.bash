@@ -1,6 +1,6 @@
 # bash completion for veneer(8). Made by 'veneer help --completion'; not edited by hand.
 
-_veneer_commands='init add create mount umount apply revert rollback switch policy status log show diff help version'
+_veneer_commands='init add create record mount umount apply revert rollback switch policy status log show diff help version'
 
 _veneer_options()
 {
@@ -8,6 +8,7 @@ _veneer_options()
 	init) echo '' ;;
 	add) echo ' --base-version --root --snapshot --dry-run' ;;
 	create) echo ' --message -m --from --deb --upper --commit --label --fixes --restart --reboot --supersedes --dry-run' ;;
+	record) echo ' --message -m --label --fixes --restart --reboot --supersedes --dry-run' ;;
 	mount) echo ' --io --write --foreground --dry-run' ;;
 	umount) echo ' --dry-run' ;;
 	apply) echo ' --dry-run' ;;
@@ -35,11 +36,12 @@ _veneer_ask()
 _veneer()
 {
 	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
-	local command='' name='' store=() i
+	local command='' name='' rest='' store=() i
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--store) store=(--store "${COMP_WORDS[++i]}") ;;
+		--) rest=$i; break ;;
 		-*) ;;
 		*) if [[ -z $command ]]; then command=${COMP_WORDS[i]}
 			elif [[ -z $name ]]; then name=${COMP_WORDS[i]}; fi ;;
@@ -55,7 +57,11 @@ _veneer()
 	--io) mapfile -t COMPREPLY < <(compgen -W 'auto cached passthrough' -- "$word"); return ;;
 	--write) mapfile -t COMPREPLY < <(compgen -W 'through deny' -- "$word"); return ;;
 	esac
-	if [[ $word == -* ]]; then
+	if [[ $command == record && -n $rest && $COMP_CWORD -eq $((rest + 1)) ]]; then
+		mapfile -t COMPREPLY < <(compgen -c -- "$word")
+	elif [[ -n $rest ]]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+	elif [[ $word == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$(_veneer_options "$command")" -- "$word")
 	elif [[ -z $command ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$_veneer_commands" -- "$word")

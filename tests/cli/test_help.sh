@@ -35,7 +35,7 @@ compare() {
 
 ok help
 commands=$(sed -nE 's/^  ([a-z]+) .*/\1/p' <<<"$OUT")
-check 'fifteen commands are listed' [ "$(wc -w <<<"$commands")" -eq 15 ]
+check 'sixteen commands are listed' [ "$(wc -w <<<"$commands")" -eq 16 ]
 documented=$(sed -nE '/^\.SH COMMANDS/,/^\.SH OPTIONS/s/^\.SS "?([a-z]+).*/\1/p' "$MAN")
 compare 'the commands' "$commands" "$documented" 'the man page'
 
@@ -47,8 +47,8 @@ for command in $commands; do
 		"$(man_options 'OPTIONS OF EVERY COMMAND')" 'the man page'
 	usage=$(sed -n '1s/^usage: veneer //p' <<<"$OUT")
 	heading=$(man_section "$command" | head -n 1)
-	# create's usage takes two lines, and its heading in the man page leaves the options to the text
-	[ "$command" = create ] || compare "usage of $command" "$usage" "$heading" 'the man page'
+	# The usage of these takes two lines, and their headings in the man page leave the options to the text.
+	[[ $command == @(create|record) ]] || compare "usage of $command" "$usage" "$heading" 'the man page'
 	for option in $(help_options options:); do
 		check "completion lacks $command $option" grep -q -- "	$command) echo .* $option" "$COMPLETION"
 	done
@@ -63,6 +63,8 @@ check "scripts/completion/veneer.bash is not what 'veneer help --completion' pri
 ok help --json
 json 'map(.name) | join(" ")' "$(echo $commands)"
 json '.[] | select(.name == "create") | .options[] | select(.name == "fixes") | .repeatable' true
+json '[.[] | select(.name == "create" or .name == "record") | .options | map(.name)] | .[0] - .[1] | join(" ")' \
+	'from deb upper commit'
 ok --help
 check '--help is not help' [ "$OUT" = "$("$VENEER" help)" ]
 ok version
@@ -110,6 +112,12 @@ expect_out '^base$'
 mkdir "$SCRATCH/with space"
 complete_words veneer create comp --from "$SCRATCH/with"
 check 'a directory with a space is one word' [ "$OUT" = "$SCRATCH/with space" ]
+complete_words veneer record comp -m x -- mkfif
+expect_out '^mkfifo$'
+complete_words veneer record comp -m x -- ls "$SCRATCH/with"
+check 'what follows the command is a file' [ "$OUT" = "$SCRATCH/with space" ]
+complete_words veneer diff comp -- --s
+check 'no options behind --' [ -z "$OUT" ]
 unset VENEER_STORE
 complete_words veneer --store "$SCRATCH/store" apply comp f
 expect_out '^fix1$'

@@ -41,6 +41,12 @@ fails 2 'too many sources' create comp -m x --from "$NEW" --deb a.deb
 fails 2 '--from is given twice' create comp -m x --from "$NEW" --from "$NEW"
 fails 2 "--fixes: 'CVE-1,CVE-2' is not one id" create comp -m x --from "$NEW" --fixes CVE-1,CVE-2
 fails 2 'unknown option .--sign' create comp -m x --from "$NEW" --sign key
+fails 2 'a message is missing' record comp -- true
+fails 2 "record: no command to run: it stands behind '--'" record comp -m x
+fails 2 'no command to run' record comp -m x --
+fails 2 "one argument too many: 'true'" record comp -m x true
+fails 2 "unknown option '--from'" record comp -m x --from "$NEW" -- true
+fails 2 "--fixes: 'CVE-1,CVE-2' is not one id" record comp -m x --fixes CVE-1,CVE-2 -- true
 
 # ---- bad input ----
 
@@ -67,6 +73,10 @@ fails 1 "'nosuch'" create comp -m x --commit nosuch
 fails 1 "has no patch 'zz'" create comp -m x --from "$NEW" --supersedes zz
 fails 1 '.' create comp -m x --from "$DIR"
 fails 1 'label' create comp -m x --from "$NEW" --label 'a b'
+fails 1 "has no patch 'zz'" record comp -m x --supersedes zz -- touch "$SCRATCH/ran"
+fails 1 'label' record comp -m x --label 'a b' -- touch "$SCRATCH/ran"
+fails 1 "no component 'nosuch'" record nosuch -m x -- touch "$SCRATCH/ran"
+check 'a command ran before the options were checked' [ ! -e "$SCRATCH/ran" ]
 fails 1 "has no patch for its base version '1': make one with 'veneer create comp'" apply comp
 fails 1 "'nosuch'" apply comp nosuch
 fails 1 "'nosuch'" revert comp nosuch

@@ -130,13 +130,19 @@ fs_count() {
 	if fs_sanitized; then echo "$2"; else echo "$1"; fi
 }
 
+# A path as the mount table has it.
+fs_mountinfo_path() {
+	local path=${1//\\/\\134}
+	echo "${path// /\\040}"
+}
+
 # Is there a mount at exactly DIR? From the mount table: never touches the mount itself.
 fs_is_mounted() {
-	awk -v dir="$1" '$5 == dir { found = 1 } END { exit !found }' /proc/self/mountinfo
+	DIR=$(fs_mountinfo_path "$1") awk '$5 == ENVIRON["DIR"] { found = 1 } END { exit !found }' /proc/self/mountinfo
 }
 
 fs_mount_type() {
-	awk -v dir="$1" '$5 == dir { sub(/.* - /, ""); print $1 }' /proc/self/mountinfo | tail -n 1
+	DIR=$(fs_mountinfo_path "$1") awk '$5 == ENVIRON["DIR"] { sub(/.* - /, ""); print $1 }' /proc/self/mountinfo | tail -n 1
 }
 
 fs_remember_mount() { echo "$1" >>"$FS_MOUNTS"; }

@@ -63,6 +63,51 @@ Test(mounts, lines)
 	}
 }
 
+Test(mounts, line_paths)
+{
+	static const struct {
+		const char *line, *wanted;
+	} rows[] = {
+		{ "36 35 0:32 / /opt/app rw,nosuid shared:1 - fuse.veneer veneer rw\n", "/opt/app" },
+		{ "36 35 0:32 /opt/app / rw - ext4 /dev/vda rw\n", "/" },
+		{ "36 35 0:32 / /opt/my\\040app\\134 rw - tmpfs none rw\n", "/opt/my app\\" },
+		{ "36 35 0:32 /", NULL },
+		{ "", NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		cleanup_free char *line = strdup(rows[i].line);
+		const char *path = mounts_line_path(line);
+
+		cr_expect(rows[i].wanted ? path && strcmp(path, rows[i].wanted) == 0 : !path, "'%s': '%s'", rows[i].line,
+			path ? path : "none");
+	}
+}
+
+Test(mounts, beneath)
+{
+	cleanup_free char *path = NULL;
+
+	must_pass(mounts_find_beneath("/", &path, &err));
+	cr_assert(path && path[0] == '/' && path[1] != '\0', "nothing is mounted beneath '/'?");
+	free(path);
+	must_pass(mounts_find_beneath("/no/such/directory", &path, &err));
+	cr_assert_null(path);
+	/* A name that begins alike, and the directory itself, are not beneath. */
+	must_pass(mounts_find_beneath("/pro", &path, &err));
+	cr_assert_null(path);
+	/* So there is one with none beneath. */
+	path = strdup("/");
+	for (int i = 0; path; i++) {
+		char *inner;
+
+		cr_assert_lt(i, 1000, "'%s' is beneath itself", path);
+		must_pass(mounts_find_beneath(path, &inner, &err));
+		free(path);
+		path = inner;
+	}
+}
+
 Test(mounts, of_this_process)
 {
 	bool ours = true;

@@ -170,8 +170,12 @@ Test(patch, bad_specs)
 	for (size_t i = 0; i + 1 < ARRAY_SIZE(long_words); i++)
 		long_words[i] = long_word;
 	scene_patch(&scene, "taken", "echo 2 >x");
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		must_fail(rows[i].code, rows[i].word, scene_patch_spec(&scene, "echo 3 >x", &rows[i].spec, &commit, &err));
+		must_fail(rows[i].code, rows[i].word,
+			patch_check_spec(scene.bench.store, scene.component, &rows[i].spec, &err));
+	}
+	must_pass(patch_check_spec(scene.bench.store, scene.component, &(struct patch_spec){ .message = "x" }, &err));
 	cleanup_patch_list struct patch_list list = list_of(&scene);
 
 	cr_expect_eq(list.count, 1);
