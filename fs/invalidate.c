@@ -403,21 +403,3 @@ int invalidate_difference(struct session *session, int base_fd, struct invalidat
 	session_notices_end(session);
 	return r;
 }
-
-int invalidate_name(struct session *session, int base_fd, const struct view *view, const char *path)
-{
-	const struct notices notices = { notify_entry, notify_inode, notify_attributes, session };
-	struct node_table *nodes = overlay_nodes(session->overlay);
-	CLEANUP(invalidation_release)
-	struct invalidation state = { .nodes = nodes, .notices = &notices, .base = PATH_CURSOR_INIT(base_fd), .old = view, .new = view,
-		.view_directories = node_knows_view_directories(nodes) };
-	const struct place place = { view_lookup(view, path), view_lookup(view, path) };
-	const char *slash = strrchr(path, '/');
-	int r = enter_directory(&state, path, slash ? (size_t)(slash - path) : 0, place);
-
-	if (r < 0)
-		return r;
-	tell_name(&state, &state.directory, slash ? slash + 1 : path);
-	finish_directory(&state);
-	return state.failed;
-}

@@ -43,10 +43,6 @@ struct invalidate_side {
 int invalidate_tell(struct overlay *overlay, int base_fd, struct invalidate_side old, struct invalidate_side new,
 	const struct notices *notices, uint64_t *ret_paths);
 
-/*
- * The name at PATH, of which VIEW (served) has an entry, and nothing else: the kernel was given another answer there than VIEW's.
- */
-int invalidate_name(struct session *session, int base_fd, const struct view *view, const char *path);
 /* invalidate_tell(), by the notices of SESSION. */
 int invalidate_difference(struct session *session, int base_fd, struct invalidate_side old, struct invalidate_side new,
 	uint64_t *ret_paths);

@@ -199,8 +199,7 @@ void overlay_target_changed(struct overlay_guard *guard, const struct overlay_ta
 	overlay_names_changed(guard->overlay);
 	if (target->shadow == VIEW_NONE)
 		return;
-	if (atomic_load(&guard->overlay->base_change) == BASE_CHANGE_RETIRE)
-		view_end(guard->view, target->shadow);
+	view_end(guard->view, target->shadow);
 	overlay_tell(guard->overlay, event, 0, target->path, guard->pid, guard->uid);
 }
 

@@ -7,8 +7,8 @@
  *
  * What is patched cannot be written in place, but it can be replaced and removed: that is the package manager that installs a newer
  * base, and a newer base always wins. The change is made in the base; then the view's entry ends (view_end()), so that whoever looks
- * from now on sees the base, and whoever listens is told (overlay_tell()): he decides what becomes of the rest of the patch. Under
- * the policies hold and fail (store/policy.h) nothing ends.
+ * from now on sees the base, and whoever listens is told (overlay_tell()): he decides what becomes of the patch, and by the policy
+ * hold (store/policy.h) serves it whole again. By the policy fail nothing can be changed.
  *
  * Calling sequence: overlay_target_open(), the change, overlay_target_changed() where it was made.
  */

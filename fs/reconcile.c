@@ -29,7 +29,7 @@ int reconcile_check(struct view *view, struct store *store, int basefd, enum bas
 }
 
 /* What remains of the stack; of a commit that is none, nothing. */
-static int find_remaining(struct target *target, int basefd, const char *path, const char *removed, struct transition *transition,
+static int find_remaining(struct target *target, int basefd, const char *path, const struct view *served, struct transition *transition,
 	struct error *err)
 {
 	cleanup_stack_fit struct stack_fit fit = STACK_FIT_INIT;
@@ -41,7 +41,7 @@ static int find_remaining(struct target *target, int basefd, const char *path, c
 		strbuf_addf(&transition->reason, "the base has something else at '%s'", path ? path : "");
 		return 0;
 	}
-	fit.removed = removed;
+	fit.served = served;
 	r = stack_fit(target->store, target->component, &target->patches, &target->stack, basefd, &fit, err);
 	if (r < 0)
 		return r;
@@ -51,7 +51,7 @@ static int find_remaining(struct target *target, int basefd, const char *path, c
 	return 0;
 }
 
-static int take_off(struct target *target, int basefd, const char *path, const char *removed, const char *cause,
+static int take_off(struct target *target, int basefd, const char *path, const struct view *served, const char *cause,
 	const struct activation_server *server, const struct journal_actor *actor, struct reconcile_report *report, struct error *err)
 {
 	cleanup_transition struct transition transition = TRANSITION_INIT;
@@ -60,7 +60,7 @@ static int take_off(struct target *target, int basefd, const char *path, const c
 	int r = repo_batch_begin(target->store->repo, err);
 
 	if (r == 0)
-		r = find_remaining(target, basefd, path, removed, &transition, err);
+		r = find_remaining(target, basefd, path, served, &transition, err);
 	if (r == 0)
 		r = stack_compose(target->store, target->component, &target->patches, &transition.stack, &transition.commit, err);
 	if (r == 0 && cause)
@@ -84,7 +84,7 @@ static int take_off(struct target *target, int basefd, const char *path, const c
 	return 0;
 }
 
-int reconcile(struct target *target, int basefd, const char *removed, const char *cause, const struct activation_server *server,
+int reconcile(struct target *target, int basefd, const struct view *served, const char *cause, const struct activation_server *server,
 	const struct journal_actor *actor, struct reconcile_report *ret, struct error *err)
 {
 	cleanup_view struct view *view = NULL;
@@ -95,11 +95,13 @@ int reconcile(struct target *target, int basefd, const char *removed, const char
 	if (r < 0 || view_load_of(target->store, target->component->name, &target->component->active, &view, NULL) < 0)
 		return r;
 	r = view_fit(view, target->store, basefd, &fit, &ret->path, err);
-	if (r < 0 || (fit == VIEW_FITS && !(removed && view_adds(view, removed))))
+	if (r == 0 && fit == VIEW_FITS && view_find_removed(view, served, &ret->path) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (r < 0 || (fit == VIEW_FITS && !ret->path))
 		return r;
 	ret->outcome = RECONCILE_HELD;
 	if (policy.base_change != BASE_CHANGE_RETIRE)
 		return 0;
 	ret->outcome = RECONCILE_FITS;
-	return take_off(target, basefd, ret->path ? ret->path : removed, removed, cause, server, actor, ret, err);
+	return take_off(target, basefd, ret->path, served, cause, server, actor, ret, err);
 }

@@ -32,11 +32,11 @@ void reconcile_report_release(struct reconcile_report *report);
 
 /*
  * TARGET is loaded, its store locked, and no batch is open; it is stale afterwards where something was taken off. BASEFD: its
- * directory beneath any mount. REMOVED (NULL: none) is a path that somebody has removed: where a patch adds it, the base says nothing of
- * that, and the patch retires all the same. CAUSE, for the journal: "dpkg replaced 'x'" (NULL: none is known). SERVER and ACTOR as in
+ * directory beneath any mount. SERVED (NULL: nothing is mounted) is the view that is served: what a patch adds and somebody has removed
+ * is seen there alone, and the patch retires all the same. CAUSE, for the journal: "dpkg replaced 'x'" (NULL: none is known). SERVER and ACTOR as in
  * struct activation. An active commit that cannot be read is none of this function's business: RECONCILE_FITS.
  */
-int reconcile(struct target *target, int basefd, const char *removed, const char *cause, const struct activation_server *server,
+int reconcile(struct target *target, int basefd, const struct view *served, const char *cause, const struct activation_server *server,
 	const struct journal_actor *actor, struct reconcile_report *ret, struct error *err);
 
 /* VIEW, completed, may be served: it fits, or POLICY is to hold. -ESTALE: why not. */

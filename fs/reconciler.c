@@ -142,8 +142,7 @@ static bool look(struct reconciler *reconciler, const struct seen *seen, int loc
 		return false;
 	describe(seen, &cause);
 	find_actor(seen, &actor);
-	r = switcher_reconcile(reconciler->switcher, strbuf_text(&cause), seen->event == OVERLAY_UNSEEN ? NULL : seen->path,
-		seen->event == OVERLAY_REMOVED, &actor, &err);
+	r = switcher_reconcile(reconciler->switcher, strbuf_text(&cause), &actor, &err);
 	journal_actor_release(&actor);
 	if (r < 0)
 		log_message(LOG_ERR, "component '%s': the base has changed, and what is served could not be compared with it: %s",

@@ -293,28 +293,25 @@ static void say_outcome(struct switcher *switcher, const char *cause, const stru
 		log_message(LOG_NOTICE, "component '%s': taken off: %s", switcher->name, report->text);
 }
 
-/* Serve the view again as it was made, where entries have ended for a change after which all fits still. */
-static int show_again(struct switcher *switcher, const char *path, struct error *err)
+/* Serve the view again as it was made, where entries have ended for a change that leaves it as it is. */
+static int show_again(struct switcher *switcher, const struct view *served, struct error *err)
 {
-	cleanup_view struct view *view = overlay_view(switcher->session->overlay);
 	uint64_t paths;
-	int r = 0;
+	int r;
 
-	if (view && view_any_ended(view)) {
-		r = prepare(switcher, &switcher->served, err);
-		if (r == 0)
-			publish(switcher, &paths);
-	} else if (view && path && view_lookup(view, path) != VIEW_NONE) {
-		r = invalidate_name(switcher->session, switcher->base_fd, view, path);
-		r = r < 0 && r != -ENOENT ? error_errno(err, -r, "tell the kernel of '%s'", path) : 0;
-	}
+	if (!served || !view_any_ended(served))
+		return 0;
+	r = prepare(switcher, &switcher->served, err);
+	if (r == 0)
+		publish(switcher, &paths);
 	return r;
 }
 
-static int reconcile_locked(struct switcher *switcher, const char *cause, const char *path, bool removed,
-	const struct journal_actor *actor, struct reconcile_report *report, struct error *err)
+static int reconcile_locked(struct switcher *switcher, const char *cause, const struct journal_actor *actor,
+	struct reconcile_report *report, struct error *err)
 {
 	const struct activation_server server = server_of(switcher);
+	cleanup_view struct view *served = overlay_view(switcher->session->overlay);
 	cleanup_target struct target target = TARGET_INIT;
 	int r = load_policy(switcher, err);
 
@@ -323,21 +320,20 @@ static int reconcile_locked(struct switcher *switcher, const char *cause, const 
 	/* What is served is not what the ref names: it was refused, or is about to be followed, and is looked at then. */
 	if (r < 0 || !oid_equal(&target.component->active, &switcher->served))
 		return r;
-	r = reconcile(&target, switcher->base_fd, removed ? path : NULL, cause, &server, actor, report, err);
+	r = reconcile(&target, switcher->base_fd, served, cause, &server, actor, report, err);
 	if (r < 0)
 		return r;
 	if (switcher->held && report->outcome != RECONCILE_HELD)
 		snprintf(switcher->health, sizeof switcher->health, "ok");
 	say_outcome(switcher, cause, report);
-	return report->outcome == RECONCILE_SWITCHED ? 0 : show_again(switcher, path, err);
+	return report->outcome == RECONCILE_SWITCHED ? 0 : show_again(switcher, served, err);
 }
 
-int switcher_reconcile(struct switcher *switcher, const char *cause, const char *path, bool removed, const struct journal_actor *actor,
-	struct error *err)
+int switcher_reconcile(struct switcher *switcher, const char *cause, const struct journal_actor *actor, struct error *err)
 {
 	SCOPED_LOCK(&switcher->lock);
 	cleanup_reconcile_report struct reconcile_report report = RECONCILE_REPORT_INIT;
-	int r = reconcile_locked(switcher, cause, path, removed, actor, &report, err);
+	int r = reconcile_locked(switcher, cause, actor, &report, err);
 
 	drop_prepared(switcher);
 	return r;
@@ -389,7 +385,7 @@ static int perform(struct switcher *switcher, const struct transition_request *r
 
 	if (r == 0)
 		r = perform_once(switcher, request, actor, ret_row, ret_text, err);
-	if (r != -ESTALE || reconcile_locked(switcher, "found by a switch", NULL, false, actor, &report, NULL) < 0 ||
+	if (r != -ESTALE || reconcile_locked(switcher, "found by a switch", actor, &report, NULL) < 0 ||
 		report.outcome != RECONCILE_SWITCHED)
 		return r;
 	return perform_once(switcher, request, actor, ret_row, ret_text, err);

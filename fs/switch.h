@@ -46,11 +46,9 @@ struct follow_report {
 enum follow_outcome switcher_follow(struct switcher *switcher, struct follow_report *ret);
 /*
  * See that what is served still fits the base, on behalf of ACTOR: what does not is taken off, or left where that is the policy
- * (fs/reconcile.h). CAUSE for the journal and the log. PATH (NULL: none is known) was changed in the base by a request, or REMOVED, and where the view still
- * has something there the kernel is told to look again. Store locked.
+ * (fs/reconcile.h). Where it is left, or fits after all, what has ended of it is served again. CAUSE for the journal and the log. Store locked.
  */
-int switcher_reconcile(struct switcher *switcher, const char *cause, const char *path, bool removed, const struct journal_actor *actor,
-	struct error *err);
+int switcher_reconcile(struct switcher *switcher, const char *cause, const struct journal_actor *actor, struct error *err);
 /* The labels of the patches that are applied and touch PATH, with blanks between them; "" where none is known. */
 void switcher_labels_at(struct switcher *switcher, const char *path, struct strbuf *ret);
 /* The policy has been written anew. */

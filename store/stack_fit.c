@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "store/base/cleanup.h"
 #include "store/stack_internal.h"
@@ -14,8 +13,9 @@ void stack_fit_release(struct stack_fit *fit)
 }
 
 static int fit_without(struct store *store, const struct component *component, const struct patch *patch, int basefd,
-	const char *removed, enum view_fit *ret, char **ret_path, struct error *err)
+	const struct view *served, enum view_fit *ret, char **ret_path, bool *ret_removed, struct error *err)
 {
+	cleanup_free char *removed = NULL;
 	cleanup_view struct view *view = NULL;
 	int r = view_load_of(store, component->name, &patch->commit, &view, err);
 
@@ -23,17 +23,25 @@ static int fit_without(struct store *store, const struct component *component, c
 		r = view_fit(view, store, basefd, ret, ret_path, err);
 	if (r < 0)
 		return error_prefix(err, r, "patch '%s'", patch->label);
-	if (*ret == VIEW_CHANGED || !removed || !view_adds(view, removed))
+	*ret_removed = false;
+	if (*ret == VIEW_CHANGED)
 		return 0;
-	*ret = VIEW_CHANGED;
-	*ret_path = strdup(removed);
-	return *ret_path ? 0 : error_set(err, -ENOMEM, "out of memory");
+	if (view_find_removed(view, served, &removed) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (removed) {
+		*ret = VIEW_CHANGED;
+		*ret_path = TAKE_PTR(removed);
+		*ret_removed = true;
+	}
+	return 0;
 }
 
 int patch_fit(struct store *store, const struct component *component, const struct patch *patch, int basefd,
 	enum view_fit *ret, char **ret_path, struct error *err)
 {
-	return fit_without(store, component, patch, basefd, NULL, ret, ret_path, err);
+	bool removed;
+
+	return fit_without(store, component, patch, basefd, NULL, ret, ret_path, &removed, err);
 }
 
 /* How each patch of a stack fares. */
@@ -54,21 +62,21 @@ static int find_fates(struct store *store, const struct component *component, co
 {
 	for (size_t i = 0; i < stack->count; i++) {
 		cleanup_free char *path = NULL;
+		bool removed;
 		int r;
 
 		fates[i].patch = patch_find_commit(patches, &stack->patches[i]);
 		if (!fates[i].patch)
 			return error_set(err, -ENOENT, "a patch that is applied to '%s' is no longer among its patches",
 				component->name);
-		r = fit_without(store, component, fates[i].patch, basefd, fit->removed, &fates[i].fit, &path, err);
+		r = fit_without(store, component, fates[i].patch, basefd, fit->served, &fates[i].fit, &path, &removed, err);
 		if (r < 0)
 			return r;
 		if (fates[i].fit != VIEW_CHANGED)
 			continue;
 		fates[i].gone = true;
 		fit->retired++;
-		say(fit, fates[i].patch, fit->removed && strcmp(fit->removed, path) == 0 ? "'%s' was removed" :
-			"the base has something else at '%s'", path);
+		say(fit, fates[i].patch, removed ? "'%s' was removed" : "the base has something else at '%s'", path);
 	}
 	return 0;
 }

@@ -17,7 +17,7 @@ int patch_fit(struct store *store, const struct component *component, const stru
 	enum view_fit *ret, char **ret_path, struct error *err);
 
 struct stack_fit {
-	const char *removed; /* set by the caller: a path that somebody has removed; a patch that adds it has retired. NULL: none */
+	const struct view *served; /* set by the caller: what is served, where a removal may have ended entries (view_find_removed()); NULL */
 	struct stack stack;   /* what remains */
 	size_t retired, absorbed; /* patches that do not */
 	struct strbuf reason; /* for journal and people: "a: 'lib/x' is something else now; b: the base has it" */

@@ -145,8 +145,12 @@ enum view_fit {
  */
 int view_fit(struct view *view, struct store *store, int basefd, enum view_fit *ret, char **ret_path, struct error *err);
 
-/* Does the view add what is at PATH, where the base has nothing? VIEW has been looked at (completed, or view_fit()). */
-bool view_adds(const struct view *view, const char *path);
+/*
+ * A path (the caller frees it) that VIEW adds, where the base has nothing, and where SERVED (NULL: none) has something that has ended:
+ * somebody has removed it, and the base does not tell. *RET NULL: there is none. VIEW has been looked at (completed, or view_fit()). 0 or
+ * -ENOMEM.
+ */
+int view_find_removed(const struct view *view, const struct view *served, char **ret);
 
 /*
  * From now on the base shows at entry INDEX, whatever else the view says: it was changed there, and a newer base wins. For a

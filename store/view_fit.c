@@ -260,15 +260,34 @@ static int decide(const struct fitting *fitting, enum view_fit *ret, char **ret_
 	return 0;
 }
 
-bool view_adds(const struct view *view, const char *path)
+static bool adds(const struct view *view, uint32_t index)
 {
-	const uint32_t index = view_lookup(view, path);
-	enum view_kind kind;
+	const enum view_kind kind = view->entries[index].kind;
 
-	if (index == VIEW_NONE || !view->found || view->found[index].type != 0)
-		return false;
-	kind = view->entries[index].kind;
-	return kind != VIEW_DELETED && kind != VIEW_THROUGH;
+	return view->found[index].type == 0 && kind != VIEW_DELETED && kind != VIEW_THROUGH;
+}
+
+int view_find_removed(const struct view *view, const struct view *served, char **ret)
+{
+	*ret = NULL;
+	if (!served || !view_any_ended(served))
+		return 0;
+	for (uint32_t i = 1; i < view->count; i++) {
+		cleanup_strbuf struct strbuf path = STRBUF_INIT;
+		uint32_t index;
+
+		if (!adds(view, i))
+			continue;
+		view_path(view, i, &path);
+		if (strbuf_failed(&path))
+			return -ENOMEM;
+		index = view_lookup(served, strbuf_text(&path));
+		if (index == VIEW_NONE || !view_is_ended(served, index))
+			continue;
+		*ret = strbuf_detach(&path, NULL);
+		return *ret ? 0 : -ENOMEM;
+	}
+	return 0;
 }
 
 int view_fit(struct view *view, struct store *store, int basefd, enum view_fit *ret, char **ret_path, struct error *err)
