@@ -34,7 +34,7 @@ static int load_complete_view(struct store *store, const char *name, const struc
 	if (r == 0)
 		r = policy_load(store, name, &policy, err);
 	if (r == 0 && check)
-		r = reconcile_check(view, store, basefd, policy.base_change, err);
+		r = reconcile_check(view, store, basefd, policy.base_change, NULL, err);
 	if (r < 0) {
 		char hex[OID_HEX_LENGTH + 1];
 

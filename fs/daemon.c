@@ -188,7 +188,7 @@ static int load_first_view(struct daemon *daemon, struct error *err)
 	if (r == 0)
 		r = view_complete(daemon->view, daemon->store, daemon->base_fd, &problem);
 	if (r == 0)
-		r = reconcile_check(daemon->view, daemon->store, daemon->base_fd, policy.base_change, &problem);
+		r = reconcile_check(daemon->view, daemon->store, daemon->base_fd, policy.base_change, NULL, &problem);
 	if (r == 0)
 		return 0;
 	if (r == -ESTALE && policy.base_change == BASE_CHANGE_FAIL)

@@ -14,14 +14,31 @@ void reconcile_report_release(struct reconcile_report *report)
 	free(report->text);
 }
 
-int reconcile_check(struct view *view, struct store *store, int basefd, enum base_change policy, struct error *err)
+/* What is not taken off for the policy, as status shows it. */
+static char *say_held(enum base_change policy, const char *path)
+{
+	struct strbuf sb = STRBUF_INIT;
+
+	strbuf_addf(&sb, "%s: the base has %s%s%s, and the patch is served on", base_change_name(policy),
+		path ? "something else at '" : "all of the patch", path ? path : "", path ? "'" : "");
+	return strbuf_detach(&sb, NULL);
+}
+
+int reconcile_check(struct view *view, struct store *store, int basefd, enum base_change policy, char **ret_held, struct error *err)
 {
 	cleanup_free char *path = NULL;
 	enum view_fit fit;
 	int r = view_fit(view, store, basefd, &fit, &path, err);
 
-	if (r < 0 || fit == VIEW_FITS || policy == BASE_CHANGE_HOLD)
+	if (ret_held)
+		*ret_held = NULL;
+	if (r < 0 || fit == VIEW_FITS)
 		return r;
+	if (policy == BASE_CHANGE_HOLD) {
+		if (ret_held)
+			*ret_held = say_held(policy, path);
+		return 0;
+	}
 	if (fit == VIEW_ABSORBED)
 		return error_set(err, -ESTALE, "the base has all of it already: there is nothing left to patch");
 	return error_set(err, -ESTALE, "the base has something else at '%s' than it was made for: a newer base wins, and needs a new patch",
@@ -100,8 +117,10 @@ int reconcile(struct target *target, int basefd, const struct view *served, cons
 	if (r < 0 || (fit == VIEW_FITS && !ret->path))
 		return r;
 	ret->outcome = RECONCILE_HELD;
-	if (policy.base_change != BASE_CHANGE_RETIRE)
-		return 0;
+	if (policy.base_change != BASE_CHANGE_RETIRE) {
+		ret->text = say_held(policy.base_change, ret->path);
+		return ret->text ? 0 : error_set(err, -ENOMEM, "out of memory");
+	}
 	ret->outcome = RECONCILE_FITS;
 	return take_off(target, basefd, ret->path, served, cause, server, actor, ret, err);
 }

@@ -24,7 +24,7 @@ enum reconcile_outcome {
 struct reconcile_report {
 	enum reconcile_outcome outcome;
 	char *path; /* owned; a path that has changed; NULL: none */
-	char *text; /* owned; what was taken off and why, for people; NULL: nothing */
+	char *text; /* owned; what was taken off and why, or what is held, for people; NULL: nothing */
 };
 void reconcile_report_release(struct reconcile_report *report);
 #define cleanup_reconcile_report __attribute__((cleanup(reconcile_report_release)))
@@ -39,7 +39,10 @@ void reconcile_report_release(struct reconcile_report *report);
 int reconcile(struct target *target, int basefd, const struct view *served, const char *cause, const struct activation_server *server,
 	const struct journal_actor *actor, struct reconcile_report *ret, struct error *err);
 
-/* VIEW, completed, may be served: it fits, or POLICY is to hold. -ESTALE: why not. */
-int reconcile_check(struct view *view, struct store *store, int basefd, enum base_change policy, struct error *err);
+/*
+ * VIEW, completed, may be served: it fits, or POLICY is to hold: then *RET_HELD (may be NULL; the caller frees it) says what does not fit,
+ * and is NULL where all does. -ESTALE: why it may not.
+ */
+int reconcile_check(struct view *view, struct store *store, int basefd, enum base_change policy, char **ret_held, struct error *err);
 
 #endif

@@ -37,7 +37,7 @@ struct switcher {
 	struct oid refused;    /* zero: none */
 	char health[HEALTH_BYTES];
 	struct policy policy;
-	bool held; /* what is served does not fit the base, and is left */
+	char *prepared_held; /* owned; what does not fit the base of the view that is prepared, and is served by policy; NULL: nothing */
 };
 
 static uint64_t now_ns(void)
@@ -100,6 +100,7 @@ void switcher_free(struct switcher *switcher)
 	if (!switcher)
 		return;
 	view_unref(switcher->prepared);
+	free(switcher->prepared_held);
 	free(switcher->served_found);
 	for (size_t i = 0; i < LOADED_MAX; i++)
 		view_unref(switcher->loaded[i]);
@@ -124,6 +125,8 @@ static void drop_prepared(struct switcher *switcher)
 {
 	view_unref(switcher->prepared);
 	switcher->prepared = NULL;
+	free(switcher->prepared_held);
+	switcher->prepared_held = NULL;
 	free(switcher->served_found);
 	switcher->served_found = NULL;
 }
@@ -181,6 +184,7 @@ static void look_at_served(struct switcher *switcher)
 static int prepare(struct switcher *switcher, const struct oid *commit, struct error *err)
 {
 	cleanup_view struct view *view = NULL;
+	cleanup_free char *held = NULL;
 	char hex[OID_HEX_LENGTH + 1];
 	int r = load(switcher, commit, &view, err);
 
@@ -188,13 +192,14 @@ static int prepare(struct switcher *switcher, const struct oid *commit, struct e
 	if (r == 0)
 		r = view_complete(view, switcher->store, switcher->base_fd, err);
 	if (r == 0)
-		r = reconcile_check(view, switcher->store, switcher->base_fd, switcher->policy.base_change, err);
+		r = reconcile_check(view, switcher->store, switcher->base_fd, switcher->policy.base_change, &held, err);
 	if (r < 0) {
 		oid_to_hex(commit, hex);
 		return error_prefix(err, r, "commit '%.12s' cannot be served", hex);
 	}
 	drop_prepared(switcher);
 	switcher->prepared = TAKE_PTR(view);
+	switcher->prepared_held = TAKE_PTR(held);
 	look_at_served(switcher);
 	return 0;
 }
@@ -213,6 +218,12 @@ static void look_again(struct switcher *switcher)
 		log_message(LOG_WARNING, "component '%s': %s", switcher->name, err.message);
 }
 
+/* HELD NULL: all is well. */
+static void set_health(struct switcher *switcher, const char *held)
+{
+	snprintf(switcher->health, sizeof switcher->health, "%s", held ? held : "ok");
+}
+
 static void publish(struct switcher *switcher, uint64_t *ret_paths)
 {
 	struct overlay *overlay = switcher->session->overlay;
@@ -226,7 +237,7 @@ static void publish(struct switcher *switcher, uint64_t *ret_paths)
 	switcher->served = *view_commit(view);
 	switcher->served_since_us = clock_us();
 	switcher->refused = (struct oid){ { 0 } };
-	snprintf(switcher->health, sizeof switcher->health, "ok");
+	set_health(switcher, switcher->prepared_held);
 	/* Answers that were made with the old view must be with the kernel before it is told to forget them. */
 	while (!overlay_drain(overlay, DRAIN_TIMEOUT_MS))
 		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
@@ -281,16 +292,15 @@ static int load_target(struct switcher *switcher, struct target *ret, struct err
 }
 
 /* What was taken off, or left, is said where somebody looks. */
-static void say_outcome(struct switcher *switcher, const char *cause, const struct reconcile_report *report)
+static void say_outcome(struct switcher *switcher, const struct reconcile_report *report)
 {
-	switcher->held = report->outcome == RECONCILE_HELD;
-	if (switcher->held) {
-		snprintf(switcher->health, sizeof switcher->health, "%s: the base has something else at '%s', and the patch is served on",
-			base_change_name(switcher->policy.base_change), report->path ? report->path : "all that is patched");
-		log_message(LOG_WARNING, "component '%s': %s", switcher->name, switcher->health);
-	}
 	if (report->outcome == RECONCILE_SWITCHED)
 		log_message(LOG_NOTICE, "component '%s': taken off: %s", switcher->name, report->text);
+	if (report->outcome == RECONCILE_SWITCHED)
+		return;
+	set_health(switcher, report->text);
+	if (report->outcome == RECONCILE_HELD)
+		log_message(LOG_WARNING, "component '%s': %s", switcher->name, switcher->health);
 }
 
 /* Serve the view again as it was made, where entries have ended for a change that leaves it as it is. */
@@ -323,10 +333,10 @@ static int reconcile_locked(struct switcher *switcher, const char *cause, const 
 	r = reconcile(&target, switcher->base_fd, served, cause, &server, actor, report, err);
 	if (r < 0)
 		return r;
-	if (switcher->held && report->outcome != RECONCILE_HELD)
-		snprintf(switcher->health, sizeof switcher->health, "ok");
-	say_outcome(switcher, cause, report);
-	return report->outcome == RECONCILE_SWITCHED ? 0 : show_again(switcher, served, err);
+	if (report->outcome != RECONCILE_SWITCHED)
+		r = show_again(switcher, served, err);
+	say_outcome(switcher, report);
+	return r;
 }
 
 int switcher_reconcile(struct switcher *switcher, const char *cause, const struct journal_actor *actor, struct error *err)
