@@ -167,11 +167,21 @@ packages_mount() {
 	done
 }
 
+packages_ended() { [[ $(ps -o stat= -p "$1") =~ ^(Z.*)?$ ]]; }
+
+# A mount lives on where another mount namespace has a copy of it: then the daemon does, too, and who has it is said.
 packages_umount() {
-	local i
+	local i component
 	for i in "${!COMPONENTS[@]}"; do
-		FS_DAEMON=${DAEMONS[i]}
-		fs_umount "$(packages_component "${COMPONENTS[i]}")" "$1/${COMPONENTS[i]}"
+		component=${COMPONENTS[i]}
+		must v umount "$(packages_component "$component")"
+		! fs_is_mounted "$1/$component" || fail "'$1/$component' is still mounted"
+		if ! fs_wait_for 60 packages_ended "${DAEMONS[i]}"; then
+			grep -l " - fuse\.veneer $(packages_component "$component") " /proc/[0-9]*/mountinfo >&2 || echo 'no process has it mounted' >&2
+			ps -L -o tid,stat,wchan:32,comm -p "${DAEMONS[i]}" >&2
+			fail "the daemon of $component goes on a minute after the unmount"
+		fi
+		wait "${DAEMONS[i]}" || fail "the daemon of $component ended badly: $(tail -n 3 "$FS_LOG")"
 	done
 	umount "$SCRATCH/beneath"
 }
