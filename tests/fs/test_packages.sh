@@ -159,11 +159,12 @@ packages_mount() {
 	mount --bind "$1" "$SCRATCH/beneath"
 	mount --make-private "$SCRATCH/beneath"
 	fs_remember_mount "$SCRATCH/beneath"
-	DAEMONS=()
+	DAEMONS=() DEVICES=()
 	for component in "${COMPONENTS[@]}"; do
 		fs_component "$(packages_component "$component")" "$1/$component" --root "$1"
 		fs_mount "$(packages_component "$component")" "$1/$component" --io "${VENEER_PACKAGES_IO:-cached}"
 		DAEMONS+=("$FS_DAEMON")
+		DEVICES+=("$(awk -v dir="$1/$component" '$5 == dir { print $3 }' /proc/self/mountinfo)")
 	done
 }
 
@@ -177,7 +178,7 @@ packages_umount() {
 		must v umount "$(packages_component "$component")"
 		! fs_is_mounted "$1/$component" || fail "'$1/$component' is still mounted"
 		if ! fs_wait_for 60 packages_ended "${DAEMONS[i]}"; then
-			grep -l " - fuse\.veneer $(packages_component "$component") " /proc/[0-9]*/mountinfo >&2 || echo 'no process has it mounted' >&2
+			grep -lE "^[0-9]+ [0-9]+ ${DEVICES[i]} " /proc/[0-9]*/mountinfo >&2 || echo 'no process has it mounted' >&2
 			ps -L -o tid,stat,wchan:32,comm -p "${DAEMONS[i]}" >&2
 			fail "the daemon of $component goes on a minute after the unmount"
 		fi
