@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * tree_listing [-a] [-d] [-i] [-n] DIR: everything a user can see of a directory tree, one line an entry, sorted,
+ * tree_listing [-a] [-d] [-g] [-i] [-n] [-t SECONDS] DIR: everything a user can see of a directory tree, one line an entry, sorted,
  * so that two trees are equal exactly when `diff` of their listings is silent. Names are escaped,
  * content is shown by its XXH3-128.
  *
  *     -a  all that tells whether anyone touched the tree: ctime and inode number as well
  *     -d  leave out what a package manager changes of a directory in passing: its mtime
+ *     -g  groups of hard links as well: of a file that has several names the first one in this listing; and link counts of
+ *         directories
  *     -i  inode numbers as well
  *     -n  leave out link counts: a copy need not have its original's hard links
+ *     -t  an mtime from SECONDS (of the epoch) on is shown as "late": two runs of the same thing differ in it, and in no other
  */
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <search.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,9 +30,52 @@
 #define NAMES_BYTES_MAX 65536
 
 struct listing {
-	bool all, no_directory_times, inodes, no_links;
+	bool all, no_directory_times, groups, inodes, no_links;
+	time_t late; /* 0: no mtime is */
+	void *linked; /* of -g: a tree of struct linked */
 	bool failed;
 };
+
+/* A file that has several names, and the first of them. */
+struct linked {
+	dev_t dev;
+	ino_t ino;
+	char *path;
+};
+
+static int compare_linked(const void *a, const void *b)
+{
+	const struct linked *one = a, *two = b;
+
+	if (one->dev != two->dev)
+		return one->dev < two->dev ? -1 : 1;
+	return one->ino < two->ino ? -1 : one->ino > two->ino;
+}
+
+static void free_linked(void *pointer)
+{
+	struct linked *linked = pointer;
+
+	free(linked->path);
+	free(linked);
+}
+
+/* The first name of the file that PATH is, in the order of the listing. */
+static const char *first_name(struct listing *listing, const struct stat *st, const char *path)
+{
+	struct linked key = { st->st_dev, st->st_ino, NULL }, *made;
+	struct linked **found = tfind(&key, &listing->linked, compare_linked);
+
+	if (found)
+		return (*found)->path;
+	made = malloc(sizeof *made);
+	if (!made)
+		abort();
+	*made = (struct linked){ st->st_dev, st->st_ino, strdup(path) };
+	if (!made->path || !tsearch(made, &listing->linked, compare_linked))
+		abort();
+	return made->path;
+}
 
 static void print_escaped(const char *text, size_t len)
 {
@@ -119,14 +166,24 @@ static void print_entry(struct listing *listing, int parent, const char *name, c
 
 	print_escaped(path, strlen(path));
 	printf(" %s %04o %u:%u", type ? type : "?", st->st_mode & 07777, st->st_uid, st->st_gid);
-	if (!S_ISDIR(st->st_mode) || !listing->no_directory_times)
+	if (S_ISDIR(st->st_mode) && listing->no_directory_times)
+		;
+	else if (listing->late && st->st_mtim.tv_sec >= listing->late)
+		printf(" mtime=late");
+	else
 		printf(" mtime=%lld.%09ld", (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
 	if (listing->all)
 		printf(" ctime=%lld.%09ld", (long long)st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
 	if (listing->all || listing->inodes)
 		printf(" inode=%llu", (unsigned long long)st->st_ino);
-	if (!S_ISDIR(st->st_mode) && !listing->no_links)
+	if (S_ISDIR(st->st_mode) ? listing->groups : !listing->no_links)
 		printf(" nlink=%lu", (unsigned long)st->st_nlink);
+	if (listing->groups && !S_ISDIR(st->st_mode) && st->st_nlink > 1) {
+		const char *first = first_name(listing, st, path);
+
+		printf(" first=");
+		print_escaped(first, strlen(first));
+	}
 	if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode))
 		printf(" rdev=%u:%u", major(st->st_rdev), minor(st->st_rdev));
 	if (S_ISREG(st->st_mode) || S_ISLNK(st->st_mode))
@@ -205,18 +262,25 @@ static void list_entry(struct listing *listing, int parent, const char *name, co
 int main(int argc, char **argv)
 {
 	struct listing listing = { .all = false };
+	char *end;
 	int option;
 
-	while ((option = getopt(argc, argv, "adin")) != -1)
+	while ((option = getopt(argc, argv, "adgint:")) != -1)
 		switch (option) {
 		case 'a': listing.all = true; break;
 		case 'd': listing.no_directory_times = true; break;
+		case 'g': listing.groups = true; break;
 		case 'i': listing.inodes = true; break;
 		case 'n': listing.no_links = true; break;
+		case 't':
+			listing.late = (time_t)strtoll(optarg, &end, 10);
+			if (end == optarg || *end || listing.late <= 0)
+				return 2;
+			break;
 		default: return 2;
 		}
 	if (optind + 1 != argc) {
-		fprintf(stderr, "usage: tree_listing [-a] [-d] [-i] [-n] DIR\n");
+		fprintf(stderr, "usage: tree_listing [-a] [-d] [-g] [-i] [-n] [-t SECONDS] DIR\n");
 		return 2;
 	}
 	cleanup_close int root = open(argv[optind], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -225,5 +289,6 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	list_entry(&listing, root, ".", ".");
+	tdestroy(listing.linked, free_linked);
 	return listing.failed;
 }
