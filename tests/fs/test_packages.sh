@@ -398,6 +398,111 @@ case_as_without() {
 	echo "compared: $(wc -l <"$SCRATCH/listing-plain") names; installed, upgraded and reinstalled $(packages_count Unpacking) times, removed $(packages_count Removing)"
 }
 
+# ---- with patches on files of the packages ----
+
+# The package of libssl in $DEBS/$1.
+libssl_deb() { find "$DEBS/$1" -name 'libssl3*.deb' | head -n 1; }
+
+step_patched_install() { dpkg -i /debs/old/libssl3*.deb /debs/old/libexpat1_*.deb; }
+step_patched_newer() { dpkg -i /debs/newer/libssl3*.deb; }
+step_patched_same() { dpkg -i /debs/new/libssl3*.deb /debs/new/libexpat1_*.deb; }
+step_patched_purge() { dpkg --purge --force-depends libexpat1 "$(dpkg -S '/usr/lib/*/libssl.so.3' | sed 's/:.*//')"; }
+
+# $DEBS/newer: libssl once more, of a version that nobody has: all its files have other bytes.
+packages_make_newer() {
+	local tree=$SCRATCH/newer file
+	[ ! -e "$DEBS/newer.made" ] || return 0
+	rm -rf "$DEBS/newer"
+	mkdir "$DEBS/newer"
+	dpkg-deb -R "$(libssl_deb new)" "$tree"
+	sed -i 's/^Version: .*/&+newer1/' "$tree/DEBIAN/control"
+	find "$tree/usr" -type f -print | while read -r file; do printf 'newer' >>"$file"; done
+	(cd "$tree" && find usr -type f -print0 | xargs -0 md5sum >DEBIAN/md5sums)
+	must dpkg-deb --root-owner-group -b "$tree" "$DEBS/newer"
+	touch "$DEBS/newer.made"
+}
+
+# Whoever opens a file of the packages, again and again, until $SCRATCH/stop is there.
+packages_read() {
+	local errors=0 file
+	while [ ! -e "$SCRATCH/stop" ]; do
+		for file in "$@"; do
+			cat "$file" >/dev/null 2>>"$SCRATCH/read-errors" || errors=$((errors + 1))
+		done
+	done
+	echo $errors >"$SCRATCH/read"
+}
+
+# patched_begin: old versions in both images, the new ones as patch a of usr-lib in the one that is mounted, and a reader.
+patched_begin() {
+	local deb
+	packages_begin
+	[ "$(basename "$(libssl_deb old)")" != "$(basename "$(libssl_deb new)")" ] || skip 'apt knows one version of libssl only'
+	packages_make_newer
+	packages_step patched_install
+	packages_mount "$SCRATCH/mounted"
+	assert_equal a "$(fs_create usr-lib -m 'security update' --fixes CVE-2026-1 --deb "$(libssl_deb new)" "$DEBS"/new/libexpat1_*.deb \
+		2>/dev/null)" 'label'
+	must v apply usr-lib
+	mkdir "$SCRATCH/unpacked"
+	for deb in "$(libssl_deb new)" "$DEBS"/new/libexpat1_*.deb; do dpkg-deb -x "$deb" "$SCRATCH/unpacked"; done
+	PATCHED=$(cd "$SCRATCH/unpacked" && find usr/lib -type f -o -type l | sort)
+	for file in $PATCHED; do must cmp "$SCRATCH/unpacked/$file" "$SCRATCH/mounted/$file"; done
+	# shellcheck disable=SC2046 # a list of words
+	packages_read $(printf "$SCRATCH/mounted/%s " $PATCHED) &
+	READER=$!
+	fs_remember_pid "$READER"
+}
+
+# patched_end STATE: what became of the patch; the reader met no error; the journal names dpkg.
+patched_end() {
+	sleep 0.2
+	: >"$SCRATCH/stop"
+	wait "$READER"
+	assert_equal 0 "$(cat "$SCRATCH/read")" "opens that failed ($(head -n 3 "$SCRATCH/read-errors"))"
+	taken_off() { [ "$(fs_status usr-lib '.patches[0].state')" = "$1" ]; }
+	fs_wait_for 20 taken_off "$1" || fail "the patch is $(fs_status usr-lib '.patches[0].state'), not $1"
+	assert_equal "$1" "$(v log usr-lib --json | jq -r '.[0].action')" 'the journal'
+	assert_match dpkg "$(fs_status usr-lib '.patches[0].retired_by')" 'who did it'
+}
+
+case_patched_and_upgraded() {
+	local file
+	patched_begin
+	packages_step patched_newer
+	patched_end retired
+	# All that is served is the newer package's, what else the patch changed is the base's; dpkg --verify and the rest as without a mount.
+	for file in $PATCHED; do
+		case $file in
+		*libexpat*) must cmp "$SCRATCH/plain/$file" "$SCRATCH/mounted/$file" ;;
+		*) must cmp "$SCRATCH/newer/$file" "$SCRATCH/mounted/$file" ;;
+		esac
+	done
+	packages_compare_mounted patched_newer
+	! grep -E '^[?.]{2}5|^missing' "$SCRATCH/logs/patched_newer-mounted" || fail 'dpkg --verify finds something'
+	# A patch for the base of today; and the packages go, with it on their files.
+	must v add usr-lib "$SCRATCH/mounted/usr/lib" --root "$SCRATCH/mounted" --base-version 2
+	assert_equal b "$(fs_create usr-lib -m 'for the newer one' --deb "$(libssl_deb new)" 2>/dev/null)" 'label'
+	must v apply usr-lib
+	assert_equal '2 (b)' "$(fs_status usr-lib .version_label)" 'version'
+	packages_step patched_purge
+	gone() { [ "$(fs_status usr-lib .version_label)" = 2 ]; }
+	fs_wait_for 20 gone || fail "after the purge: $(fs_status usr-lib .version_label)"
+	packages_compare_mounted patched_purge
+	packages_umount "$SCRATCH/mounted"
+	packages_compare_images
+}
+
+case_patched_and_absorbed() {
+	patched_begin
+	packages_step patched_same
+	patched_end absorbed
+	for file in $PATCHED; do must cmp "$SCRATCH/unpacked/$file" "$SCRATCH/mounted/$file"; done
+	packages_compare_mounted patched_same
+	packages_umount "$SCRATCH/mounted"
+	packages_compare_images
+}
+
 # How many lines of what the steps said begin with $1.
 packages_count() { cat "$SCRATCH"/logs/*-mounted | grep -c "^$1 "; }
 
