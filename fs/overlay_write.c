@@ -169,7 +169,7 @@ int overlay_symlink(struct overlay_guard *guard, const struct overlay_cred *cred
 static int link_lookup(struct overlay_guard *guard, uint64_t parent, const struct target *target, uint64_t id,
 	struct overlay_entry *ret)
 {
-	int r = node_look_up_again(guard->overlay->nodes, id);
+	int r = node_look_up_again(guard->overlay->nodes, id, parent, target->name);
 
 	if (r < 0)
 		return target_lookup(guard, parent, target, ret);
@@ -255,13 +255,14 @@ static int victim_pin(struct overlay *overlay, int directory, uint64_t parent, c
  * handle. Of names that go at the same time the last one sees that none is left. Then one fd for each node is
  * enough: one that had others before has its own already.
  */
-static void victim_gone(struct victim *victim)
+static void victim_gone(struct victim *victim, uint64_t parent, const char *name)
 {
 	struct overlay *overlay = victim->overlay;
 	struct stat st;
 
 	if (!victim->id)
 		return;
+	node_unalias(overlay->nodes, victim->id, parent, name);
 	if (fstatat(victim->fd, "", &st, AT_EMPTY_PATH) == 0 && !S_ISDIR(st.st_mode) && st.st_nlink > 0) {
 		if (!victim->named)
 			return;
@@ -287,7 +288,7 @@ int overlay_remove(struct overlay_guard *guard, uint64_t parent, const char *nam
 	if (unlinkat(target.directory.fd, name, directory ? AT_REMOVEDIR : 0) < 0)
 		return -errno;
 	names_changed(guard->overlay);
-	victim_gone(&victim);
+	victim_gone(&victim, parent, name);
 	return 0;
 }
 
@@ -301,12 +302,15 @@ static int key_at(int directory, const char *name, struct node_key *ret)
 	return 0;
 }
 
-static void moved(struct overlay *overlay, const struct node_key *key, uint64_t parent, const char *name)
+/* The file was FROM_NAME in FROM_PARENT. */
+static void moved(struct overlay *overlay, const struct node_key *key, uint64_t from_parent, const char *from_name,
+	uint64_t parent, const char *name)
 {
 	uint64_t id = node_find(overlay->nodes, key);
 
 	if (node_move(overlay->nodes, key, parent, name) > 0)
 		fdcache_unpin_all(overlay->fds, id);
+	node_unalias(overlay->nodes, id, from_parent, from_name);
 }
 
 int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *name, uint64_t new_parent,
@@ -338,11 +342,11 @@ int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *nam
 	if (r == 0)
 		names_changed(overlay);
 	if (r == 0)
-		victim_gone(&victim);
+		victim_gone(&victim, new_parent, new_name);
 	if (r == 0)
-		moved(overlay, &from_key, new_parent, new_name);
+		moved(overlay, &from_key, parent, name, new_parent, new_name);
 	if (r == 0 && flags & RENAME_EXCHANGE)
-		moved(overlay, &to_key, parent, name);
+		moved(overlay, &to_key, new_parent, new_name, parent, name);
 	atomic_fetch_add(&overlay->renames_ended, 1);
 	return r;
 }
