@@ -110,6 +110,10 @@ const struct command commands[] = {
 	{ "status", "[NAME] [--verbose]",
 		"show version with label, patches, stale processes, health", NULL, cmd_status, 0, 1, false,
 		no_options },
+	{ "refresh", "NAME", "show what was changed around the mount",
+		"Only needed where the directory was changed by a path that does not lead through the mount,\n"
+		"and the mount was made without --watch.",
+		cmd_refresh, 1, 1, false, no_options },
 	{ "log", "NAME [-n COUNT]", "show every switch: when and by whom, and why where a reason was noted", NULL, cmd_log, 1, 1, false,
 		log_options },
 	{ "show", "NAME L", "show a patch: its facts and its paths", NULL, cmd_show, 2, 2, false,

@@ -11,6 +11,7 @@
  *                              kinds and names as in struct transition_request. Comes with the store's lock as a
  *                              file descriptor (SCM_RIGHTS), which the daemon keeps until it is done
  *     {"operation":"status"}   see control_status_keys in docs/man/veneer.8
+ *     {"operation":"refresh"}  the kernel forgets what it knows of the base: "directories", "names" and "files" are counted
  *     {"operation":"base"}     the answer brings the O_PATH fd of the base directory along (SCM_RIGHTS)
  *     {"operation":"detach"}   the mount was taken off: the socket is closed when this is answered, no ref is watched
  *

@@ -172,6 +172,22 @@ static struct json_object *answer_transition(struct control_server *server, int 
 	return reply;
 }
 
+static struct json_object *answer_refresh(struct control_server *server)
+{
+	struct error err = ERROR_INIT;
+	struct refresh_counts counts;
+	struct json_object *reply;
+	int r = switcher_refresh(server->config.switcher, &counts, &err);
+
+	if (r < 0)
+		return reply_error(r, &err);
+	reply = reply_ok();
+	add_number(reply, "directories", counts.directories);
+	add_number(reply, "names", counts.names);
+	add_number(reply, "files", counts.files);
+	return reply;
+}
+
 /* ---- all operations ---- */
 
 /* The socket goes away before the answer: whoever mounts next finds none, and the lock free. */
@@ -208,6 +224,8 @@ static struct json_object *answer(struct control_server *server, int client_fd, 
 		return answer_transition(server, client_fd, request, received_fd);
 	if (strcmp(operation, "status") == 0)
 		return answer_status(server);
+	if (strcmp(operation, "refresh") == 0)
+		return answer_refresh(server);
 	if (strcmp(operation, "detach") == 0)
 		return answer_detach(server);
 	if (strcmp(operation, "base") == 0) {

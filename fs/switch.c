@@ -193,7 +193,16 @@ static void look_again(struct switcher *switcher)
 		log_message(LOG_WARNING, "component '%s': %s", switcher->name, err.message);
 }
 
-static void publish(struct switcher *switcher, uint64_t *ret_paths)
+/* Answers that were made with the old view must be with the kernel before it is told to forget them. */
+static void drain(struct switcher *switcher)
+{
+	while (!overlay_drain(switcher->session->overlay, DRAIN_TIMEOUT_MS))
+		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
+			switcher->name, DRAIN_TIMEOUT_MS / 1000);
+}
+
+/* What was prepared is served, and the kernel told how that differs from before. */
+static void swap(struct switcher *switcher, uint64_t *ret_paths)
 {
 	struct overlay *overlay = switcher->session->overlay;
 	cleanup_view struct view *view = NULL, *old = NULL;
@@ -203,14 +212,7 @@ static void publish(struct switcher *switcher, uint64_t *ret_paths)
 	look_again(switcher);
 	view = TAKE_PTR(switcher->prepared);
 	old = overlay_publish(overlay, view);
-	switcher->served = *view_commit(view);
-	switcher->served_since_us = clock_us();
-	switcher->refused = (struct oid){ { 0 } };
-	snprintf(switcher->health, sizeof switcher->health, "ok");
-	/* Answers that were made with the old view must be with the kernel before it is told to forget them. */
-	while (!overlay_drain(overlay, DRAIN_TIMEOUT_MS))
-		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
-			switcher->name, DRAIN_TIMEOUT_MS / 1000);
+	drain(switcher);
 	/*
 	 * No name that a view speaks of is made, moved or removed through the mount while it is served. So what the old view's directories
 	 * were is what they were until now, whatever has become of them since; the new view's are what they are now.
@@ -223,6 +225,15 @@ static void publish(struct switcher *switcher, uint64_t *ret_paths)
 			"component '%s': the kernel was not told all of a switch, and may go on showing what was there before: %s",
 			switcher->name, error_text(-r));
 	drop_prepared(switcher);
+}
+
+static void publish(struct switcher *switcher, uint64_t *ret_paths)
+{
+	switcher->served = *view_commit(switcher->prepared);
+	switcher->served_since_us = clock_us();
+	switcher->refused = (struct oid){ { 0 } };
+	snprintf(switcher->health, sizeof switcher->health, "ok");
+	swap(switcher, ret_paths);
 }
 
 /* ---- for commands ---- */
@@ -344,4 +355,72 @@ int switcher_journal(struct switcher *switcher, const struct follow_report *repo
 	if (journal_each(switcher->store, switcher->name, JOURNAL_LOOK_BACK, look_for_move, (void *)report, NULL) == 1)
 		return 0;
 	return journal_append(switcher->store, switcher->name, &whole, err);
+}
+
+/* ---- a base that was changed around the mount ---- */
+
+/* The commit that is served, looked at with the base as it is now. Answers that were made before are with the kernel afterwards. */
+static int serve_anew(struct switcher *switcher, struct error *err)
+{
+	cleanup_view struct view *same = NULL;
+	cleanup_view struct view *old = NULL;
+	uint64_t paths;
+	int r = prepare(switcher, &switcher->served, err);
+
+	if (r == 0) {
+		swap(switcher, &paths);
+		return 0;
+	}
+	drop_prepared(switcher);
+	same = overlay_view(switcher->session->overlay);
+	old = overlay_publish(switcher->session->overlay, same);
+	drain(switcher);
+	return r;
+}
+
+static int refresh(struct switcher *switcher, struct refresh_counts *ret, struct error *err)
+{
+	SCOPED_LOCK(&switcher->lock);
+	struct notices notices = invalidate_notices(switcher->session);
+	int served = serve_anew(switcher, err), r;
+
+	session_notices_begin(switcher->session);
+	r = refresh_all(switcher->session->overlay, &notices, ret);
+	session_notices_end(switcher->session);
+	if (served < 0)
+		return error_prefix(err, served, "component '%s': what is served takes after what the base was before", switcher->name);
+	return r < 0 ? error_errno(err, -r, "component '%s': the kernel was not told all", switcher->name) : 0;
+}
+
+int switcher_refresh(struct switcher *switcher, struct refresh_counts *ret, struct error *err)
+{
+	int r;
+
+	*ret = (struct refresh_counts){ 0 };
+	r = refresh(switcher, ret, err);
+	return r < 0 ? r : switcher_reconcile(switcher, "refresh", err);
+}
+
+static int serve_anew_locked(struct switcher *switcher, struct error *err)
+{
+	SCOPED_LOCK(&switcher->lock);
+
+	return serve_anew(switcher, err);
+}
+
+int switcher_changed(struct switcher *switcher, struct refresh_change *changes, size_t count, struct error *err)
+{
+	struct notices notices = invalidate_notices(switcher->session);
+	struct refresh_counts counts;
+	int r = refresh_changed(switcher->session->overlay, &notices, changes, count, &counts);
+
+	if (r < 0)
+		return error_errno(err, -r, "component '%s': the kernel was not told all that changed", switcher->name);
+	r = counts.patched ? serve_anew_locked(switcher, err) : 0;
+	return r < 0 ? r : switcher_reconcile(switcher, "watch", err);
+}
+
+int switcher_reconcile(struct switcher *switcher, const char *reason, struct error *err)
+{
+	return 0;
 }

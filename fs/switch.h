@@ -14,6 +14,7 @@
 #include <json-c/json.h>
 #include <stdint.h>
 
+#include "fs/refresh.h"
 #include "fs/session.h"
 #include "fs/transition.h"
 #include "store/component.h"
@@ -54,11 +55,25 @@ bool switcher_refuses(struct switcher *switcher);
 int switcher_journal(struct switcher *switcher, const struct follow_report *report,
 	const struct journal_entry *entry, struct error *err);
 
+/*
+ * The base was changed around the mount: what is served inherits from the base as it is now, and the kernel forgets what it knows of
+ * the base (fs/refresh.h). On failure it was told what could be told all the same.
+ */
+int switcher_refresh(struct switcher *switcher, struct refresh_counts *ret, struct error *err);
+/* The same for a batch of what was seen to change (refresh_changed()). It waits for a switch only where the view speaks of what changed. */
+int switcher_changed(struct switcher *switcher, struct refresh_change *changes, size_t count, struct error *err);
+
 /* The commit served now, and in HEALTH "ok", or which commit is refused and why. */
 void switcher_state(struct switcher *switcher, struct oid *ret_commit, char *health, size_t health_size);
 
 const char *switcher_name(const struct switcher *switcher);
 /* Its path and its lock only: everything else of it needs the switcher's lock. */
 struct store *switcher_store(const struct switcher *switcher);
+
+/*
+ * See that what is served still fits the base. REASON, for the journal: "refresh" or "watch". Called after each refresh and after each
+ * batch of changes that was watched, with no lock held.
+ */
+int switcher_reconcile(struct switcher *switcher, const char *reason, struct error *err);
 
 #endif

@@ -1,6 +1,6 @@
 # bash completion for veneer(8). Made by 'veneer help --completion'; not edited by hand.
 
-_veneer_commands='init add create mount umount apply revert rollback switch status log show diff help version'
+_veneer_commands='init add create mount umount apply revert rollback switch status refresh log show diff help version'
 
 _veneer_options()
 {
@@ -15,6 +15,7 @@ _veneer_options()
 	rollback) echo ' --dry-run' ;;
 	switch) echo ' --dry-run' ;;
 	status) echo '' ;;
+	refresh) echo '' ;;
 	log) echo ' --count -n' ;;
 	show) echo '' ;;
 	diff) echo ' --stat --name-status' ;;
