@@ -155,8 +155,9 @@ static void tell_names(struct changed *changed)
 
 		if (!names_changed(changed, i))
 			continue;
-		take_in(changed, i);
+		/* Before its node is known by it again: the kernel may have learned that there is nothing. */
 		teller_doubtful_name(teller, change->directory, change->name, changed->seen[i].there ? &changed->seen[i].key : NULL);
+		take_in(changed, i);
 		if (change->directory != listed)
 			teller_inode(teller, change->directory, S_IFDIR);
 		listed = change->directory;
