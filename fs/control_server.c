@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "fs/base_watch.h"
 #include "fs/mounts.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
@@ -65,6 +66,20 @@ static void add_string(struct json_object *object, const char *key, const char *
 	json_object_object_add(object, key, json_object_new_string(value));
 }
 
+static void add_watch(struct json_object *reply, struct base_watch *watch)
+{
+	struct base_watch_state state = { 0 };
+
+	json_object_object_add(reply, "watch", json_object_new_boolean(watch != NULL));
+	if (!watch)
+		return;
+	base_watch_state(watch, &state);
+	add_number(reply, "watched_directories", state.directories);
+	if (state.limited)
+		add_string(reply, "watch_problem",
+			"not all directories can be watched (see fs.inotify.max_user_watches, and the log): 'veneer refresh' shows what changed in the others");
+}
+
 static struct json_object *answer_status(struct control_server *server)
 {
 	struct session *session = server->config.session;
@@ -81,6 +96,7 @@ static struct json_object *answer_status(struct control_server *server)
 	io_choice_reason(&session->choice, io_reason);
 	add_string(reply, "io_reason", io_reason);
 	add_string(reply, "write", server->config.write);
+	add_watch(reply, session->watch);
 	add_number(reply, "pid", (uint64_t)getpid());
 	add_number(reply, "protocol_minor", session->kernel_minor);
 	add_string(reply, "invalidation", "exact");

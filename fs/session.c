@@ -193,6 +193,7 @@ int session_new(const struct session_config *config, struct session **ret, struc
 		return error_errno(err, ENOMEM, "start a session");
 	}
 	session->overlay = config->overlay;
+	session->watch = config->watch;
 	session->turn = (struct turn)TURN_INIT;
 	io_choice_init(&session->choice);
 	session->passthrough_wanted = config->passthrough;

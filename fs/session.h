@@ -80,6 +80,7 @@ struct session {
 	struct readdir_cache *listings;
 	struct read_ahead *ahead;
 	struct fuse_session *fuse;
+	struct base_watch *watch;  /* borrowed; NULL: changes around the mount are not watched */
 	struct notifier *notifier; /* while the threads serve */
 	int device_fd; /* /dev/fuse; owned by FUSE once that is set */
 	bool verbose;
@@ -115,6 +116,7 @@ struct session {
 struct session_config {
 	int device_fd; /* handed over */
 	struct overlay *overlay;
+	struct base_watch *watch; /* borrowed; NULL: none */
 	bool passthrough;
 	unsigned stack_depth;
 	bool verbose;

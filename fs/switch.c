@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/base_watch.h"
 #include "fs/invalidate.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
@@ -384,6 +385,8 @@ static int refresh(struct switcher *switcher, struct refresh_counts *ret, struct
 	struct notices notices = invalidate_notices(switcher->session);
 	int served = serve_anew(switcher, err), r;
 
+	/* First: what changes after it was told is seen. */
+	base_watch_all(switcher->session->watch);
 	session_notices_begin(switcher->session);
 	r = refresh_all(switcher->session->overlay, &notices, ret);
 	session_notices_end(switcher->session);

@@ -8,7 +8,7 @@ _veneer_options()
 	init) echo '' ;;
 	add) echo ' --base-version --root --snapshot --dry-run' ;;
 	create) echo ' --message -m --from --deb --upper --commit --label --fixes --restart --reboot --supersedes --dry-run' ;;
-	mount) echo ' --io --write --foreground --dry-run' ;;
+	mount) echo ' --io --write --watch --foreground --dry-run' ;;
 	umount) echo ' --dry-run' ;;
 	apply) echo ' --dry-run' ;;
 	revert) echo ' --all --dry-run' ;;

@@ -288,4 +288,164 @@ case_busy() {
 	same_as_lower 'in the end'
 }
 
+# ---- with --watch ----
+
+seen_soon() { fs_wait_for 5 shows_"$1" 2>/dev/null || fail "$1: not seen within five seconds"; }
+
+watch_shows_all() {
+	fs_setup
+	make_base
+	fs_mount thing "$BASE" --watch --io "$1"
+	local kind
+	for kind in $KINDS; do
+		warm
+		change_$kind
+		seen_soon $kind
+	done
+	same_as_lower 'after each change'
+	fs_umount thing "$BASE"
+}
+case_watch_cached() { watch_shows_all cached; }
+case_watch_passthrough() {
+	fs_have_passthrough || { fs_setup; skip 'no passthrough here'; }
+	watch_shows_all passthrough
+}
+
+# All changes at once; and what nobody asks for while it is changed is right when it is asked for.
+case_watch_at_once() {
+	fs_setup
+	make_base
+	fs_mount thing "$BASE" --watch
+	local kind
+	warm
+	for kind in $KINDS; do change_$kind; done
+	for kind in $KINDS; do seen_soon $kind; done
+	same_as_lower 'after all changes'
+	assert_equal true "$(fs_status thing .watch)" 'watch in status'
+	assert_equal null "$(fs_status thing .watch_problem)" 'the problem in status'
+	assert_match '^watch: +yes$' "$(v status thing --verbose)" 'status as text'
+}
+
+watch_settled() {
+	echo "$1" >"$LOWER/.settle" && sync "$LOWER/.settle"
+	fs_wait_for 5 settle_is "$1" || fail 'a change is not seen'
+}
+settle_is() { [ "$(t cat "$BASE/.settle" 2>/dev/null)" = "$1" ]; }
+refresh_nothing() { watch_settled "$RANDOM$RANDOM"; }
+case_watch_mounts_stay() {
+	WATCH=(--watch)
+	mounts_beneath refresh_nothing
+}
+
+# What is made through the mount is noted, too: what is mounted on it at once stays, and it is not asked for for ever.
+case_watch_own_changes() {
+	fs_setup
+	make_base
+	fs_mount thing "$BASE" --watch
+	local i before after
+	warm
+	for i in $(seq 20); do
+		mkdir "$BASE/own$i"
+		t mount -t tmpfs none "$BASE/own$i"
+		fs_remember_mount "$BASE/own$i"
+		echo x >"$BASE/f$i"
+		mv "$BASE/f$i" "$BASE/g$i"
+		t mount --bind "$STORE/lock" "$BASE/g$i"
+		fs_remember_mount "$BASE/g$i"
+	done
+	watch_settled end
+	for i in $(seq 20); do
+		t stat "$BASE/own$i" "$BASE/g$i" >/dev/null
+		fs_is_mounted "$BASE/own$i" || fail "what was mounted on a new directory ($i) was taken off"
+		fs_is_mounted "$BASE/g$i" || fail "what was mounted on a new file ($i) was taken off"
+	done
+	# No notice leads to another one.
+	warm
+	watch_settled end2
+	before=$(fs_status thing .notifications)
+	sleep 1
+	warm
+	after=$(fs_status thing .notifications)
+	[ $((after - before)) -le 10 ] || fail "$((after - before)) notices while nothing changed"
+}
+
+# A directory that the kernel has forgotten is not watched any more, and is again when it is known again.
+case_watch_forgotten() {
+	fs_setup
+	make_base
+	fs_mount thing "$BASE" --watch
+	warm
+	watched() { fs_status thing .watched_directories; }
+	[ "$(watched)" -ge 10 ] || fail "only $(watched) directories are watched"
+	echo 2 >/proc/sys/vm/drop_caches
+	few() { [ "$(watched)" -le 3 ]; }
+	fs_wait_for 10 few || fail "$(watched) directories are still watched"
+	warm
+	change_deep
+	seen_soon deep
+}
+
+# More changes than inotify notes: everything is asked for anew.
+case_watch_overflow() {
+	fs_setup
+	make_base
+	fs_mount thing "$BASE" --watch
+	warm
+	local i events
+	events=$(cat /proc/sys/fs/inotify/max_queued_events)
+	kill -STOP "$FS_DAEMON"
+	mkdir "$LOWER/dir/many" 2>/dev/null
+	tool make_tree "$LOWER/dir/sub/many" "$((events + 1000))" 2>/dev/null || for i in $(seq $((events / 2 + 1000))); do : >"$LOWER/dir/sub/f$i"; done
+	change_content; change_renamed; change_created
+	kill -CONT "$FS_DAEMON"
+	for i in content renamed created; do seen_soon $i; done
+}
+
+# No more directories can be watched: it is said, and refresh shows what changed in the others. In a user namespace, which has a limit of
+# its own.
+case_watch_limit() {
+	fs_setup
+	unshare --user --map-root-user --mount true 2>/dev/null || skip 'no user namespaces'
+	unshare --user --map-root-user --mount bash -c 'echo 3 >/proc/sys/user/max_inotify_watches' 2>/dev/null || skip 'no limit to be set'
+	timeout 60 unshare --user --map-root-user --mount bash "$0" --limited "$SCRATCH" || fail 'see above'
+}
+
+limited() {
+	set -eE
+	SCRATCH=$1
+	STORE=$SCRATCH/store FS_MOUNTS=$SCRATCH/.inner FS_PIDS=$SCRATCH/.pids FS_LOG=$SCRATCH/daemon.log
+	make_base
+	fs_mount thing "$BASE" --watch
+	echo 6 >/proc/sys/user/max_inotify_watches
+	warm
+	assert_match 'max_user_watches' "$(fs_status thing .watch_problem)" 'the problem in status'
+	assert_match 'watch problem: .*max_user_watches' "$(v status thing)" 'status as text'
+	grep -q 'raise fs.inotify.max_user_watches' "$FS_LOG" || fail 'the log does not say that the limit is reached'
+	change_deep
+	must v refresh thing
+	shows_deep || fail 'not seen after refresh'
+	assert_match 'max_user_watches' "$(fs_status thing .watch_problem)" 'the problem in status, still'
+	echo 1000 >/proc/sys/user/max_inotify_watches
+	must v refresh thing
+	assert_equal null "$(fs_status thing .watch_problem)" 'the problem in status, when there is room'
+	change_directory_mode; change_times; change_deep
+	seen_soon times; seen_soon deep
+	must v umount thing
+}
+
+# Without --watch nothing is watched.
+case_watch_not_asked_for() {
+	fs_setup
+	make_base
+	fs_mount thing "$BASE"
+	warm
+	assert_equal false "$(fs_status thing .watch)" 'watch in status'
+	[ -z "$(grep -l inotify /proc/"$FS_DAEMON"/fdinfo/* 2>/dev/null | while read -r i; do grep -c . "$i"; done | sort -n | awk '$1 > 12')" ] ||
+		fail 'more is watched than the store'
+}
+
+if [ "${1-}" = --limited ]; then
+	limited "$2"
+	exit 0
+fi
 fs_main "$@"
