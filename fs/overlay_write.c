@@ -365,6 +365,19 @@ static void change_release(struct change *change)
 }
 #define cleanup_change __attribute__((cleanup(change_release)))
 
+/*
+ * A file that has lost its last name around the mount, and not through it, was replaced there: who is told so looks its name up anew
+ * (estale_retry() in the kernel), and changes the file that is there now.
+ */
+static int check_linked(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return st.st_nlink > 0 ? 0 : -ESTALE;
+}
+
 /* -EROFS for what is patched. */
 static int change_open(struct overlay_guard *guard, uint64_t id, struct change *ret)
 {
@@ -389,7 +402,7 @@ static int change_open(struct overlay_guard *guard, uint64_t id, struct change *
 			return -EROFS;
 	}
 	if (fdcache_get(overlay->fds, id, FD_WRITE, &ret->ref) || fdcache_get(overlay->fds, id, FD_READ, &ret->ref))
-		return 0;
+		return info.pinned ? 0 : check_linked(ret->ref.fd);
 	ret->by_path = true;
 	r = overlay_open_path(overlay, id, &ret->ref);
 	if (r < 0)

@@ -26,7 +26,7 @@ warm() {
 	for name in created made linked-2 renamed-2 dir/created moved-2 other/below; do
 		t stat "$BASE/$name" >/dev/null 2>&1 || :
 	done
-	t getfattr -d "$BASE/attribute" >/dev/null
+	t getfattr --absolute-names -d "$BASE/attribute" >/dev/null
 	for file in mode dir; do t getfacl -pc "$BASE/$file" >/dev/null; done
 	t readlink "$BASE/symlink" >/dev/null
 }
@@ -69,7 +69,7 @@ shows_owner() { [ "$(t stat -c %u:%g "$BASE/attribute")" = 12:34 ]; }
 change_times() { touch -d @1100000000 "$LOWER/dir/sub"; }
 shows_times() { [ "$(t stat -c %Y "$BASE/dir/sub")" = 1100000000 ]; }
 change_attribute() { setfattr -n user.note -v new "$LOWER/attribute"; }
-shows_attribute() { [ "$(t getfattr --only-values -n user.note "$BASE/attribute" 2>/dev/null)" = new ]; }
+shows_attribute() { [ "$(t getfattr --absolute-names --only-values -n user.note "$BASE/attribute" 2>/dev/null)" = new ]; }
 change_acl() { setfacl -m u:65534:- "$LOWER/content"; }
 shows_acl() { t getfacl -pc "$BASE/content" | grep -qx 'user:nobody:---' && ! as_nobody cat "$BASE/content" >/dev/null 2>&1; }
 change_directory_acl() { setfacl -m d:u:65534:r-x "$LOWER/other"; }
@@ -95,6 +95,20 @@ case_unknown_is_fresh() {
 	local kind
 	for kind in $KINDS; do change_$kind; done
 	for kind in $KINDS; do shows_$kind || fail "$kind: an old state of what nobody has looked at before"; done
+}
+
+# What is changed by the name of a file is changed of the file that is there, also before the kernel knows that it is another one.
+case_change_of_a_replaced_file() {
+	fs_setup
+	make_base
+	fs_mount thing "$BASE" --io cached
+	echo more >>"$BASE/replaced" # the daemon has it open now
+	change_replaced
+	must t chmod 604 "$BASE/replaced"
+	must t setfattr -n user.note -v new "$BASE/replaced"
+	assert_equal 604 "$(stat -c %a "$LOWER/replaced")" 'the mode in the base'
+	assert_equal new "$(getfattr --absolute-names --only-values -n user.note "$LOWER/replaced")" 'the attribute in the base'
+	shows_replaced || fail 'the old file is shown'
 }
 
 refresh_shows_all() {
@@ -180,7 +194,7 @@ case_open_files() {
 	must t chmod 604 "$BASE/large"
 	must t setfattr -n user.note -v new "$BASE/large"
 	assert_equal 604 "$(stat -c %a "$LOWER/large")" 'the mode in the base'
-	assert_equal new "$(getfattr --only-values -n user.note "$LOWER/large" 2>/dev/null)" 'the attribute in the base'
+	assert_equal new "$(getfattr --absolute-names --only-values -n user.note "$LOWER/large" 2>/dev/null)" 'the attribute in the base'
 }
 
 # Names that lead where they led keep what is mounted on them, and what was replaced loses it.
