@@ -251,6 +251,9 @@ case_patched() {
 	assert_content patched "$BASE/content"
 	[ ! -e "$BASE/unlinked-2" ] || fail 'what the patch deletes is there'
 	assert_equal 2 "$(t stat -c %h "$BASE/unlinked")" 'links after one more was made'
+	rm "$LOWER/unlinked-2" # which the patch hides
+	must v refresh thing
+	assert_equal 2 "$(t stat -c %h "$BASE/unlinked")" 'links after a hidden one was removed'
 	assert_equal old "$(t cat <&$before)" 'the file from before the patch'
 	exec {before}<&-
 	must v revert thing
@@ -381,6 +384,39 @@ case_watch_own_changes() {
 	warm
 	after=$(fs_status thing .notifications)
 	[ $((after - before)) -le 10 ] || fail "$((after - before)) notices while nothing changed"
+}
+
+# A name that is right when it is told of: it went and came back.
+case_watch_name_comes_back() {
+	fs_setup
+	make_base
+	fs_mount thing "$BASE" --watch
+	warm
+	t mount -t tmpfs none "$BASE/empty"
+	fs_remember_mount "$BASE/empty"
+	t mount -t tmpfs none "$BASE/dir/sub"
+	fs_remember_mount "$BASE/dir/sub"
+	kill -STOP "$FS_DAEMON"
+	mv "$LOWER/empty" "$LOWER/away" && mv "$LOWER/away" "$LOWER/empty"
+	mv "$LOWER/dir" "$LOWER/away" && mv "$LOWER/away" "$LOWER/dir"
+	kill -CONT "$FS_DAEMON"
+	watch_settled end
+	t ls -lR "$BASE" >/dev/null
+	fs_is_mounted "$BASE/empty" || fail 'what was mounted on a directory was taken off'
+	fs_is_mounted "$BASE/dir/sub" || fail 'what was mounted beneath a directory was taken off'
+}
+
+# Nothing was listed: what is known of a directory are names that were looked up.
+case_watch_looked_up() {
+	fs_setup
+	make_base
+	fs_mount thing "$BASE" --watch
+	t cat "$BASE/dir/sub/deep/file" "$BASE/content" >/dev/null
+	! t stat "$BASE/dir/created" 2>/dev/null || fail 'it is there already'
+	change_deep; change_content; change_created
+	seen_soon deep
+	seen_soon content
+	seen_soon created
 }
 
 # A directory that the kernel has forgotten is not watched any more, and is again when it is known again.
