@@ -278,13 +278,13 @@ case_answers() {
 }
 
 # Refreshed again and again while files are read, written, made and moved through the mount: nothing fails, and nothing hangs.
-case_busy() {
+busy() {
 	fs_setup
 	make_base
 	local i
 	mkdir "$BASE/many"
 	for i in $(seq 200); do echo "$i" >"$BASE/many/$i"; done
-	fs_mount thing "$BASE"
+	fs_mount thing "$BASE" "$@"
 	(
 		for i in $(seq "$(fs_count 40 10)"); do
 			t cat "$BASE"/many/* >/dev/null || exit 1
@@ -304,6 +304,8 @@ case_busy() {
 	wait $writer || fail 'a writer failed'
 	same_as_lower 'in the end'
 }
+case_busy() { busy; }
+case_watch_busy() { busy --watch; }
 
 # ---- with --watch ----
 
