@@ -14,6 +14,7 @@ static struct mount_options options_from(const struct context *ctx)
 	struct mount_options options = {
 		.io = IO_AUTO,
 		.write = write && strcmp(write, "deny") == 0 ? WRITE_DENY : WRITE_THROUGH,
+		.watch = options_has(&ctx->options, "watch"),
 		.foreground = options_has(&ctx->options, "foreground"),
 		.verbose = ctx->verbose,
 	};

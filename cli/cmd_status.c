@@ -27,7 +27,9 @@ static const struct column details[] = {
 	{ "mounted", "mounted", COLUMN_FLAG },
 	{ "io", "io", COLUMN_TEXT },
 	{ "write", "write", COLUMN_TEXT },
+	{ "watch", "watch", COLUMN_FLAG },
 	{ "health", "health", COLUMN_TEXT },
+	{ "watch_problem", "watch problem", COLUMN_TEXT },
 	{ "active", "active", COLUMN_ID },
 	{ "closed", "closes", COLUMN_TEXT },
 	{ "nodes", "nodes", COLUMN_COUNT },
@@ -52,7 +54,7 @@ static const struct column stale_columns[] = {
 /* The keys of the daemon's answer that are not ours go into ROW as they are. */
 static void copy_reply(struct json_object *row, struct json_object *reply, bool all)
 {
-	static const char *const always[] = { "io", "health" };
+	static const char *const always[] = { "io", "health", "watch_problem" };
 
 	json_object_object_foreach(reply, key, value)
 	{

@@ -62,6 +62,7 @@ static const struct option_spec mount_options[] = {
 	{ "write", 0, "through|deny",
 		"Writes to what is not patched go to the base (default), or nothing may be written.",
 		OPTION_CHOICE },
+	{ "watch", 0, NULL, "See changes around the mount at once, not only after refresh.", 0 },
 	{ "foreground", 0, NULL, "Serve in this process until the mount is taken off.", 0 },
 	DRY_RUN,
 	OPTIONS_END,
@@ -107,7 +108,7 @@ const struct command commands[] = {
 		"COMMAND sees the component's base copy-on-write; nobody else sees what it changes there.\n"
 		"Changes elsewhere are real, and are not recorded. If it fails, so does this, with its exit status.",
 		cmd_record, 1, 1, true, record_options },
-	{ "mount", "NAME [--io auto|cached|passthrough] [--write through|deny] [--foreground] [--dry-run]",
+	{ "mount", "NAME [--io auto|cached|passthrough] [--write through|deny] [--watch] [--foreground] [--dry-run]",
 		"mount the component over its directory", "Returns when the mount answers.", cmd_mount, 1, 1,
 		false, mount_options },
 	{ "umount", "NAME [--dry-run]", "take the mount off: the bare directory is back",
@@ -131,6 +132,10 @@ const struct command commands[] = {
 	{ "status", "[NAME] [--verbose]",
 		"show version with label, patches, stale processes, health", NULL, cmd_status, 0, 1, false,
 		no_options },
+	{ "refresh", "NAME", "show what was changed around the mount",
+		"Only needed where the directory was changed by a path that does not lead through the mount,\n"
+		"and the mount was made without --watch.",
+		cmd_refresh, 1, 1, false, no_options },
 	{ "log", "NAME [-n COUNT]", "show every switch: when and by whom, and why where a reason was noted", NULL, cmd_log, 1, 1, false,
 		log_options },
 	{ "show", "NAME L", "show a patch: its facts and its paths", NULL, cmd_show, 2, 2, false,

@@ -40,6 +40,7 @@ int cmd_rollback(struct context *ctx, struct error *err);
 int cmd_switch(struct context *ctx, struct error *err);
 int cmd_policy(struct context *ctx, struct error *err);
 int cmd_status(struct context *ctx, struct error *err);
+int cmd_refresh(struct context *ctx, struct error *err);
 int cmd_log(struct context *ctx, struct error *err);
 int cmd_show(struct context *ctx, struct error *err);
 int cmd_diff(struct context *ctx, struct error *err);

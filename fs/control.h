@@ -12,6 +12,8 @@
  *                              file descriptor (SCM_RIGHTS), which the daemon keeps until it is done
  *     {"operation":"status"}   see control_status_keys in docs/man/veneer.8
  *     {"operation":"policy"}   the policy was written anew (store/policy.h)
+ *     {"operation":"refresh"}  the kernel forgets what it knows of the base: "directories", "names" and "files" are counted. Comes with
+ *                              the store's lock, too
  *     {"operation":"base"}     the answer brings the O_PATH fd of the base directory along (SCM_RIGHTS)
  *     {"operation":"detach"}   the mount was taken off: the socket is closed when this is answered, no ref is watched
  *

@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "fs/base_watch.h"
 #include "fs/mounts.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
@@ -65,6 +66,20 @@ static void add_string(struct json_object *object, const char *key, const char *
 	json_object_object_add(object, key, json_object_new_string(value));
 }
 
+static void add_watch(struct json_object *reply, struct base_watch *watch)
+{
+	struct base_watch_state state = { 0 };
+
+	json_object_object_add(reply, "watch", json_object_new_boolean(watch != NULL));
+	if (!watch)
+		return;
+	base_watch_state(watch, &state);
+	add_number(reply, "watched_directories", state.directories);
+	if (state.limited)
+		add_string(reply, "watch_problem",
+			"not all directories can be watched (see fs.inotify.max_user_watches, and the log): 'veneer refresh' shows what changed in the others");
+}
+
 static struct json_object *answer_status(struct control_server *server)
 {
 	struct session *session = server->config.session;
@@ -81,6 +96,7 @@ static struct json_object *answer_status(struct control_server *server)
 	io_choice_reason(&session->choice, io_reason);
 	add_string(reply, "io_reason", io_reason);
 	add_string(reply, "write", server->config.write);
+	add_watch(reply, session->watch);
 	add_number(reply, "pid", (uint64_t)getpid());
 	add_number(reply, "protocol_minor", session->kernel_minor);
 	add_string(reply, "invalidation", "exact");
@@ -172,6 +188,29 @@ static struct json_object *answer_transition(struct control_server *server, int 
 	return reply;
 }
 
+static struct json_object *answer_refresh(struct control_server *server, int client_fd, int lock_fd)
+{
+	struct switcher *switcher = server->config.switcher;
+	struct journal_actor actor = { 0 };
+	struct error err = ERROR_INIT;
+	struct refresh_counts counts;
+	struct json_object *reply;
+	int r = store_lock_confirm(switcher_store(switcher), lock_fd, &err);
+
+	if (r == 0)
+		r = read_peer(client_fd, &actor, &err);
+	if (r == 0)
+		r = switcher_refresh(switcher, &actor, &counts, &err);
+	journal_actor_release(&actor);
+	if (r < 0)
+		return reply_error(r, &err);
+	reply = reply_ok();
+	add_number(reply, "directories", counts.directories);
+	add_number(reply, "names", counts.names);
+	add_number(reply, "files", counts.files);
+	return reply;
+}
+
 /* ---- all operations ---- */
 
 /* The socket goes away before the answer: whoever mounts next finds none, and the lock free. */
@@ -213,6 +252,8 @@ static struct json_object *answer(struct control_server *server, int client_fd, 
 
 		return r < 0 ? reply_error(r, &err) : reply_ok();
 	}
+	if (strcmp(operation, "refresh") == 0)
+		return answer_refresh(server, client_fd, received_fd);
 	if (strcmp(operation, "detach") == 0)
 		return answer_detach(server);
 	if (strcmp(operation, "base") == 0) {

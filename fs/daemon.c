@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/base_watch.h"
 #include "fs/control_internal.h"
 #include "fs/mounts.h"
 #include "fs/passthrough.h"
@@ -48,6 +49,7 @@ struct daemon {
 	struct view *view;
 	struct reconciler *reconciler;
 	struct overlay *overlay;
+	struct base_watch *base_watch; /* NULL: not asked for */
 	struct session *session;
 	struct switcher *switcher;
 	struct ref_watch *watch;
@@ -65,8 +67,10 @@ static void daemon_release(struct daemon *daemon)
 	control_server_stop(daemon->control);
 	ref_watch_stop(daemon->watch);
 	reconciler_stop(daemon->reconciler);
+	base_watch_stop(daemon->base_watch);
 	switcher_free(daemon->switcher);
 	session_free(daemon->session);
+	base_watch_free(daemon->base_watch);
 	overlay_free(daemon->overlay);
 	reconciler_free(daemon->reconciler);
 	view_unref(daemon->view);
@@ -283,7 +287,10 @@ static int prepare(struct daemon *daemon, const char *store_path, const char *na
 	config.fd_capacity = fd_budget();
 	config.heal = heal_object;
 	r = overlay_new(&config, daemon->view, &daemon->overlay);
-	return r < 0 ? error_errno(err, -r, "component '%s'", name) : 0;
+	if (r < 0)
+		return error_errno(err, -r, "component '%s'", name);
+	r = daemon->options->watch ? base_watch_new(daemon->overlay, &daemon->base_watch, err) : 0;
+	return r < 0 ? error_prefix(err, r, "component '%s'", name) : 0;
 }
 
 /* ---- the mount ---- */
@@ -440,7 +447,7 @@ static unsigned thread_count(void)
 
 static int start_session(struct daemon *daemon, struct error *err)
 {
-	struct session_config config = { .overlay = daemon->overlay, .verbose = daemon->options->verbose };
+	struct session_config config = { .overlay = daemon->overlay, .watch = daemon->base_watch, .verbose = daemon->options->verbose };
 	cleanup_close int device_fd = open_device(err);
 	int r;
 
@@ -465,6 +472,32 @@ static int start_session(struct daemon *daemon, struct error *err)
 	return r;
 }
 
+/* The base was changed, around the mount or through it. */
+static void base_changed(void *arg, struct refresh_change *changes, size_t count)
+{
+	struct daemon *daemon = arg;
+	struct error err = ERROR_INIT;
+	struct refresh_counts counts;
+	int r;
+
+	if (changes) {
+		r = switcher_changed(daemon->switcher, changes, count, &err);
+	} else {
+		log_message(LOG_INFO, "component '%s': more was changed at once than could be noted: all is asked for anew",
+			daemon->component->name);
+		r = switcher_refresh(daemon->switcher, NULL, &counts, &err);
+	}
+	if (r < 0)
+		log_message(LOG_ERR, "a change around the mount may not be seen: %s", err.message);
+}
+
+static int start_base_watch(struct daemon *daemon, struct error *err)
+{
+	int r = daemon->base_watch ? base_watch_start(daemon->base_watch, base_changed, daemon) : 0;
+
+	return r < 0 ? error_errno(err, -r, "start the thread that watches '%s'", daemon->component->directory) : 0;
+}
+
 static int start_control(struct daemon *daemon, struct error *err)
 {
 	struct control_server_config config = { .run_fd = daemon->store->run_fd, .directory = daemon->component->directory,
@@ -478,6 +511,8 @@ static int start_control(struct daemon *daemon, struct error *err)
 	r = ref_watch_start(daemon->switcher, &daemon->watch, err);
 	if (r == 0)
 		r = reconciler_start(daemon->reconciler, daemon->switcher, err);
+	if (r == 0)
+		r = start_base_watch(daemon, err);
 	if (r < 0)
 		return r;
 	config.switcher = daemon->switcher;
@@ -493,6 +528,7 @@ static void stop_listening(struct daemon *daemon)
 	daemon->control = NULL;
 	ref_watch_stop(daemon->watch);
 	daemon->watch = NULL;
+	base_watch_stop(daemon->base_watch);
 }
 
 /* Until the connection has ended. A signal takes the mount off; open files keep the connection alive. */

@@ -7,7 +7,7 @@
  * has fewer links in the mount than in the base. Counted once for each view, from what it found in the base when it was
  * completed (and by a stat of all that is in a directory that it takes away), and never written again.
  *
- * A link that is made or removed around the mount is not seen until the next switch.
+ * A link that is made or removed around the mount is not seen until the next switch or refresh (switcher_refresh()).
  */
 
 #include <sys/stat.h>

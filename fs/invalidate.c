@@ -392,10 +392,21 @@ static int notify_attributes(void *session, uint64_t id)
 	return session_notify_attributes(session, id);
 }
 
+static int notify_expire(void *session, uint64_t parent, const char *name)
+{
+	return session_notify_expire(session, parent, name);
+}
+
+struct notices invalidate_notices(struct session *session)
+{
+	return (struct notices){ .entry = notify_entry, .inode = notify_inode, .attributes = notify_attributes, .arg = session,
+		.expire = session_can_expire(session) ? notify_expire : NULL };
+}
+
 int invalidate_difference(struct session *session, int base_fd, struct invalidate_side old, struct invalidate_side new,
 	uint64_t *ret_paths)
 {
-	struct notices notices = { notify_entry, notify_inode, notify_attributes, session };
+	struct notices notices = invalidate_notices(session);
 	int r;
 
 	session_notices_begin(session);

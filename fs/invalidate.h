@@ -30,7 +30,14 @@ struct notices {
 	int (*inode)(void *arg, uint64_t id);
 	int (*attributes)(void *arg, uint64_t id);
 	void *arg;
+	/*
+	 * The name is looked up at its next use, and what is mounted on it stays if it leads where it led. As entry() with the listing. NULL:
+	 * the kernel does not know how (Linux 6.2). fs/refresh.h alone uses it.
+	 */
+	int (*expire)(void *arg, uint64_t parent, const char *name);
 };
+
+struct notices invalidate_notices(struct session *session);
 
 /* A view that is served or was until now. */
 struct invalidate_side {

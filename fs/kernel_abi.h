@@ -13,9 +13,17 @@
 #include <sys/ioctl.h>
 
 #define ABI_INIT_EXT (1ull << 30)
+#define ABI_INIT_EXPIRE (1ull << 35)		 /* 7.38, Linux 6.2: FUSE_HAS_EXPIRE_ONLY; it is not asked for */
 #define ABI_INIT_PASSTHROUGH (1ull << 37)	 /* 7.40, Linux 6.9 */
 
 #define ABI_FOPEN_PASSTHROUGH (1u << 7)
+
+/* fuse_notify_inval_entry_out of 7.38: the last word, once padding, is the flags. */
+struct abi_inval_entry_out {
+	uint64_t parent;
+	uint32_t name_length, flags;
+};
+#define ABI_INVAL_EXPIRE_ONLY 1u
 
 /* ioctl(2)s on /dev/fuse: a backing file is registered, and let go of. */
 struct abi_backing_map {

@@ -12,6 +12,7 @@ enum write_mode { WRITE_THROUGH, WRITE_DENY };
 struct mount_options {
 	enum io_mode io;
 	enum write_mode write;
+	bool watch;	 /* changes around the mount are seen at once */
 	bool foreground; /* serve in this process; mount_start() returns when the mount is gone */
 	bool verbose;
 };

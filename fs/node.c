@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "fs/aliases.h"
 #include "fs/arena.h"
 #include "store/base/cleanup.h"
 
@@ -19,6 +20,7 @@
 enum {
 	NODE_PINNED = 1, /* no path leads to it */
 	NODE_HELD = 2,	 /* and an fd is kept for it */
+	NODE_WATCHED = 4,
 };
 
 /* Links are slots; 0: none. All fields are guarded by the table's lock. */
@@ -50,6 +52,7 @@ struct node_table {
 	node_reap_fn reap;
 	void *reap_arg;
 	struct arena *names;
+	struct aliases *aliases;
 	struct content **contents; /* by node.content - 1; a free one holds NULL */
 	uint32_t content_count, content_alloc, content_free_hint;
 	size_t view_directories; /* nodes of directories with a content */
@@ -104,7 +107,8 @@ struct node_table *node_table_new(const struct node_key *root)
 	table->buckets = reserve((size_t)SLOT_MAX * sizeof(uint32_t));
 	table->pages = reserve(PAGE_MAX * sizeof(uint64_t));
 	table->names = arena_new(NAMES_BYTES);
-	if (!table->slots || !table->buckets || !table->pages || !table->names) {
+	table->aliases = aliases_new();
+	if (!table->slots || !table->buckets || !table->pages || !table->names || !table->aliases) {
 		node_table_free(table);
 		return NULL;
 	}
@@ -137,6 +141,7 @@ void node_table_free(struct node_table *table)
 	if (table->pages)
 		munmap(table->pages, PAGE_MAX * sizeof(uint64_t));
 	arena_free_all(table->names);
+	aliases_free(table->aliases);
 	pthread_mutex_destroy(&table->lock);
 	free(table);
 }
@@ -268,6 +273,7 @@ static void node_reap(struct node_table *table, struct node *node)
 
 		node_unchain(table, node);
 		arena_release(table->names, node->name);
+		aliases_forget(table->aliases, node->id);
 		if (node->content) {
 			table->view_directories -= node->type == S_IFDIR >> 12;
 			content_unref(table->contents[node->content - 1]);
@@ -295,6 +301,14 @@ static bool chain_holds(struct node_table *table, const struct node *node, const
 	}
 }
 
+/* Its name changes, and the kernel may go on knowing the old one; directories it moves. */
+static int keep_alias(struct node_table *table, const struct node *node)
+{
+	if (node->flags & NODE_PINNED || node->type == S_IFDIR >> 12)
+		return 0;
+	return aliases_add(table->aliases, node->id, table->slots[node->parent].id, arena_at(table->names, node->name));
+}
+
 static int node_rename_locked(struct node_table *table, struct node *node, struct node *parent,
 	const char *name)
 {
@@ -310,6 +324,11 @@ static int node_rename_locked(struct node_table *table, struct node *node, struc
 	reference = name_store(table, name);
 	if (!reference)
 		return -ENOSPC;
+	if (keep_alias(table, node) < 0) {
+		arena_release(table->names, reference);
+		return -ENOMEM;
+	}
+	aliases_drop(table->aliases, node->id, parent->id, name);
 	arena_release(table->names, node->name);
 	node->name = reference;
 	node->parent = slot_of(table, parent);
@@ -403,15 +422,24 @@ int node_look_up(struct node_table *table, uint64_t parent_id, const char *name,
 	return node_named(node);
 }
 
-int node_look_up_again(struct node_table *table, uint64_t id)
+int node_look_up_again(struct node_table *table, uint64_t id, uint64_t parent, const char *name)
 {
 	SCOPED_LOCK(&table->lock);
 	struct node *node = node_by_id(table, id);
 
 	if (!node || node->flags & NODE_PINNED)
 		return -ESTALE;
+	if (aliases_add(table->aliases, id, parent, name) < 0)
+		return -ENOMEM;
 	node->lookups++;
 	return 0;
+}
+
+void node_unalias(struct node_table *table, uint64_t id, uint64_t parent, const char *name)
+{
+	SCOPED_LOCK(&table->lock);
+
+	aliases_drop(table->aliases, id, parent, name);
 }
 
 int node_get(struct node_table *table, uint64_t id, struct node_info *ret)
@@ -549,6 +577,96 @@ int node_walk(struct node_table *table, uint32_t *slot, struct node_met *ret, st
 	return path_add(table, node, path) < 0 ? -ENOMEM : 1;
 }
 
+/* ---- all names ---- */
+
+static int list_add(struct node_list *list, uint64_t parent, const char *name, const struct node *node, bool alias)
+{
+	if (list->count == list->alloc) {
+		size_t alloc = list->alloc ? list->alloc * 2 : 1024;
+		struct node_named *grown = realloc(list->names, alloc * sizeof *grown);
+
+		if (!grown)
+			return -ENOMEM;
+		list->names = grown;
+		list->alloc = alloc;
+	}
+	list->names[list->count++] = (struct node_named){ .id = node->id, .parent = parent, .key = node->key,
+		.name = list->text.len, .type = (mode_t)node->type << 12, .patched = node->content != 0, .alias = alias };
+	strbuf_add(&list->text, name, strlen(name) + 1);
+	return strbuf_failed(&list->text) ? -ENOMEM : 0;
+}
+
+struct listing {
+	struct node_table *table;
+	struct node_list *list;
+	bool (*wanted)(void *arg, uint64_t parent, const char *name);
+	void *arg;
+};
+
+static int list_one(const struct listing *listing, uint64_t parent, const char *name, const struct node *node, bool alias)
+{
+	if (listing->wanted && !listing->wanted(listing->arg, parent, name))
+		return 0;
+	return list_add(listing->list, parent, name, node, alias);
+}
+
+static int list_alias(void *arg, uint64_t id, uint64_t parent, const char *name)
+{
+	const struct listing *listing = arg;
+
+	return list_one(listing, parent, name, node_by_id(listing->table, id), true);
+}
+
+/* So many slots are looked at before the lock is given to whoever waits. */
+#define LIST_SLOTS 2048u
+
+static int list_slots(const struct listing *listing, uint32_t *slot)
+{
+	struct node_table *table = listing->table;
+	SCOPED_LOCK(&table->lock);
+	int r = 0;
+
+	for (unsigned i = 0; i < LIST_SLOTS && *slot && r == 0; i++) {
+		const struct node *node;
+
+		*slot = slot_next(table, *slot);
+		if (!*slot)
+			return 0;
+		node = &table->slots[*slot];
+		if (!(node->flags & NODE_PINNED))
+			r = list_one(listing, table->slots[node->parent].id, arena_at(table->names, node->name), node, false);
+		++*slot;
+	}
+	return r;
+}
+
+static int list_aliases(struct listing *listing)
+{
+	SCOPED_LOCK(&listing->table->lock);
+
+	return aliases_each(listing->table->aliases, list_alias, listing);
+}
+
+int node_list_names(struct node_table *table, bool (*wanted)(void *arg, uint64_t parent, const char *name), void *arg,
+	struct node_list *ret)
+{
+	struct listing listing = { table, ret, wanted, arg };
+	uint32_t slot = 2; /* the first two are no slot and the root */
+	int r = 0;
+
+	while (slot && r == 0)
+		r = list_slots(&listing, &slot);
+	return r < 0 ? r : list_aliases(&listing);
+}
+
+void node_list_release(struct node_list *list)
+{
+	free(list->names);
+	strbuf_release(&list->text);
+	list->names = NULL;
+	list->count = list->alloc = 0;
+}
+
 int node_move(struct node_table *table, const struct node_key *key, uint64_t parent_id, const char *name)
 {
 	SCOPED_LOCK(&table->lock);
@@ -568,8 +686,37 @@ bool node_is_named(struct node_table *table, uint64_t id, uint64_t parent_id, co
 	SCOPED_LOCK(&table->lock);
 	struct node *node = node_by_id(table, id), *parent = node_by_id(table, parent_id);
 
-	return node && parent && id != NODE_ROOT && node->parent == slot_of(table, parent) &&
+	return node && parent && id != NODE_ROOT && !(node->flags & NODE_PINNED) && node->parent == slot_of(table, parent) &&
 		strcmp(arena_at(table->names, node->name), name) == 0;
+}
+
+bool node_lose(struct node_table *table, uint64_t id, uint64_t parent_id, const char *name)
+{
+	SCOPED_LOCK(&table->lock);
+	struct node *node = node_by_id(table, id), *parent = node_by_id(table, parent_id);
+
+	if (!node || !parent || id == NODE_ROOT || node->flags & NODE_PINNED || node->parent != slot_of(table, parent) ||
+		strcmp(arena_at(table->names, node->name), name) != 0)
+		return false;
+	node->flags |= NODE_PINNED;
+	return true;
+}
+
+bool node_is_watched(struct node_table *table, uint64_t id)
+{
+	SCOPED_LOCK(&table->lock);
+	const struct node *node = node_by_id(table, id);
+
+	return !node || node->flags & NODE_WATCHED;
+}
+
+void node_set_watched(struct node_table *table, uint64_t id)
+{
+	SCOPED_LOCK(&table->lock);
+	struct node *node = node_by_id(table, id);
+
+	if (node)
+		node->flags |= NODE_WATCHED;
 }
 
 bool node_set_pinned(struct node_table *table, uint64_t id, bool held)

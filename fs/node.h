@@ -68,8 +68,13 @@ int node_get(struct node_table *table, uint64_t id, struct node_info *ret);
 int node_look_up(struct node_table *table, uint64_t parent, const char *name, const struct node_key *key,
 	mode_t type, struct content *content, uint64_t *ret_id);
 
-/* One look-up more of a node by whatever name it is known; -ESTALE: no such node, or its path is gone. */
-int node_look_up_again(struct node_table *table, uint64_t id);
+/*
+ * One look-up more of a node, as NAME in PARENT: it stays known by the name that it had. -ESTALE: no such node, or its path is gone;
+ * -ENOMEM.
+ */
+int node_look_up_again(struct node_table *table, uint64_t id, uint64_t parent, const char *name);
+/* That one of the names of a node went through the mount: the kernel has seen it. */
+void node_unalias(struct node_table *table, uint64_t id, uint64_t parent, const char *name);
 /* COUNT look-ups are forgotten. Unknown ids are ignored. */
 void node_forget(struct node_table *table, uint64_t id, uint64_t count);
 /* REAP hears of each node that is gone, under the table's lock. Set before threads start. */
@@ -102,15 +107,49 @@ struct node_met {
  */
 int node_walk(struct node_table *table, uint32_t *slot, struct node_met *ret, struct strbuf *path);
 
+/* A name that the kernel may know a node by. */
+struct node_named {
+	uint64_t id, parent;
+	struct node_key key;
+	size_t name;  /* into the list's text */
+	mode_t type;  /* S_IFMT part */
+	bool patched; /* its content is a patch's */
+	bool alias;   /* the node is known by another one */
+};
+struct node_list {
+	struct node_named *names; /* owned */
+	size_t count, alloc;
+	struct strbuf text;
+};
+#define NODE_LIST_INIT { NULL, 0, 0, STRBUF_INIT }
+void node_list_release(struct node_list *list);
+#define cleanup_node_list __attribute__((cleanup(node_list_release)))
+static inline const char *node_list_name(const struct node_list *list, const struct node_named *named)
+{
+	return list->text.buf + named->name;
+}
+/*
+ * Add all names to RET, in no order, but for those of nodes whose path is gone; or those that are WANTED (may be NULL; called under
+ * the table's lock). 0 or -ENOMEM. What comes or goes in the meantime is in the list or not.
+ */
+int node_list_names(struct node_table *table, bool (*wanted)(void *arg, uint64_t parent, const char *name), void *arg,
+	struct node_list *ret);
+
 /* The node of KEY is now called NAME in PARENT (rename through the mount). 1 for 0 as with node_look_up(). */
 int node_move(struct node_table *table, const struct node_key *key, uint64_t parent, const char *name);
-/* Is NAME in PARENT the path that the node is known by? */
+/* Is NAME in PARENT the path that the node is known by, and has not gone? */
 bool node_is_named(struct node_table *table, uint64_t id, uint64_t parent, const char *name);
 /*
  * Its path has gone: a handle, or for HELD an fd, is kept for it (fdcache_pin). Was an fd kept already? (Of unknown ids: yes.)
  * So it stays until the node is looked up or moved.
  */
 bool node_set_pinned(struct node_table *table, uint64_t id, bool held);
+/* The same, nothing being kept, where NAME in PARENT was its path until now; else false. */
+bool node_lose(struct node_table *table, uint64_t id, uint64_t parent, const char *name);
+
+/* Is the directory watched (fs/base_watch.h)? Of unknown ids: yes. */
+bool node_is_watched(struct node_table *table, uint64_t id);
+void node_set_watched(struct node_table *table, uint64_t id);
 
 /*
  * Passthrough: backing ids, one a node, kept while it is open. node_backing_use() counts an opening and

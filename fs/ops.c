@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "fs/base_watch.h"
 #include "fs/kernel_abi.h"
 #include "fs/ops.h"
 #include "fs/overlay_internal.h"
@@ -83,6 +84,8 @@ static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct overlay_entry entry;
 	int r;
 
+	/* Names become known by this and by listings: what is made or renamed was looked up before. */
+	base_watch_directory(session->watch, parent);
 	overlay_enter(session->overlay, &guard);
 	r = overlay_lookup(&guard, parent, name, &entry);
 	/* Node 0: the kernel shall remember that there is nothing; but not where the whole directory may come back. */
@@ -275,6 +278,7 @@ static void reply_listing(fuse_req_t req, struct session *session, fuse_ino_t in
 		.place = { NULL, VIEW_NONE, false }, .directory = FDREF_INIT };
 	int r;
 
+	base_watch_directory(session->watch, ino);
 	overlay_enter(session->overlay, &guard);
 	r = list_directory(session, &listing, off);
 	/* Names that are in the answer were looked up: an error now would lose them. */

@@ -11,6 +11,15 @@
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 
+static void reaped(void *arg, uint64_t id)
+{
+	struct overlay *overlay = arg;
+
+	fdcache_forget(overlay->fds, id);
+	if (overlay->on_forget)
+		overlay->on_forget(overlay->on_forget_arg, id);
+}
+
 int overlay_new(const struct overlay_config *config, struct view *view, struct overlay **ret)
 {
 	struct overlay *overlay = calloc(1, sizeof *overlay);
@@ -39,7 +48,7 @@ int overlay_new(const struct overlay_config *config, struct view *view, struct o
 		overlay_free(overlay);
 		return -ENOMEM;
 	}
-	node_table_on_reap(overlay->nodes, (node_reap_fn)fdcache_forget, overlay->fds);
+	node_table_on_reap(overlay->nodes, reaped, overlay);
 	overlay->view = view ? view_ref(view) : NULL;
 	hidden_count(view, config->base_fd, &overlay->hidden, &overlay->hides_directories);
 	*ret = overlay;
@@ -70,6 +79,12 @@ struct node_table *overlay_nodes(struct overlay *overlay)
 struct fdcache *overlay_fds(struct overlay *overlay)
 {
 	return overlay->fds;
+}
+
+void overlay_on_forget(struct overlay *overlay, node_reap_fn fn, void *arg)
+{
+	overlay->on_forget = fn;
+	overlay->on_forget_arg = arg;
 }
 
 bool overlay_denies_write(const struct overlay *overlay)

@@ -62,6 +62,8 @@ void overlay_free(struct overlay *overlay);
 
 struct node_table *overlay_nodes(struct overlay *overlay);
 struct fdcache *overlay_fds(struct overlay *overlay);
+/* FN hears of each node that is forgotten, under the node table's lock; NULL: nobody. While no requests are served. */
+void overlay_on_forget(struct overlay *overlay, node_reap_fn fn, void *arg);
 bool overlay_denies_write(const struct overlay *overlay);
 
 /* ---- one view for the length of a request ---- */

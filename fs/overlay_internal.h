@@ -13,6 +13,8 @@ struct overlay {
 	dev_t base_device;
 	struct node_table *nodes;
 	struct fdcache *fds;
+	node_reap_fn on_forget; /* overlay_on_forget() */
+	void *on_forget_arg;
 	int handles_fd; /* of the base, to open file handles by; -EBADF: its filesystem has none that last */
 	/* Renames through the mount: where both agree and stay so, none was between the base and the node table. */
 	atomic_uint renames_begun, renames_ended;

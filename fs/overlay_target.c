@@ -151,7 +151,7 @@ static int make_way(struct overlay_guard *guard, uint64_t parent, const struct o
 	if (unlinkat(target->directory.fd, target->name, 0) < 0)
 		return errno == ENOENT ? 0 : errno == EISDIR || errno == EPERM ? -EROFS : -errno;
 	overlay_names_changed(guard->overlay);
-	victim_gone(&victim);
+	victim_gone(&victim, parent, target->name);
 	return 0;
 }
 
@@ -244,13 +244,14 @@ int victim_pin(struct overlay *overlay, int directory, uint64_t parent, const ch
  * Of names that go at the same time the last one sees that none is left. Then one fd for each node is enough: one that had others
  * before has its own already.
  */
-void victim_gone(struct victim *victim)
+void victim_gone(struct victim *victim, uint64_t parent, const char *name)
 {
 	struct overlay *overlay = victim->overlay;
 	struct stat st;
 
 	if (!victim->id)
 		return;
+	node_unalias(overlay->nodes, victim->id, parent, name);
 	if (fstatat(victim->fd, "", &st, AT_EMPTY_PATH) == 0 && !S_ISDIR(st.st_mode) && st.st_nlink > 0) {
 		if (!victim->named)
 			return;

@@ -62,8 +62,8 @@ void victim_release(struct victim *victim);
 int victim_pin(struct overlay *overlay, int directory, uint64_t parent, const char *name,
 	const struct node_key *except, struct victim *ret);
 /*
- * The name has gone. A file that has others stays reachable: by the one that its node is known by, or else by its handle.
+ * NAME in PARENT has gone. A file that has others stays reachable: by the one that its node is known by, or else by its handle.
  */
-void victim_gone(struct victim *victim);
+void victim_gone(struct victim *victim, uint64_t parent, const char *name);
 
 #endif

@@ -132,7 +132,7 @@ int overlay_symlink(struct overlay_guard *guard, const struct overlay_cred *cred
 static int link_lookup(struct overlay_guard *guard, uint64_t parent, const struct overlay_target *target, uint64_t id,
 	struct overlay_entry *ret)
 {
-	int r = node_look_up_again(guard->overlay->nodes, id);
+	int r = node_look_up_again(guard->overlay->nodes, id, parent, target->name);
 
 	if (r < 0)
 		return target_lookup(guard, parent, target, ret);
@@ -253,7 +253,7 @@ static int remove_from_base(struct overlay_guard *guard, uint64_t parent, const 
 	if (unlinkat(target->directory.fd, target->name, directory ? AT_REMOVEDIR : 0) < 0)
 		return -errno;
 	overlay_names_changed(guard->overlay);
-	victim_gone(&victim);
+	victim_gone(&victim, parent, target->name);
 	return 0;
 }
 
@@ -285,12 +285,15 @@ static int key_at(int directory, const char *name, struct node_key *ret)
 	return 0;
 }
 
-static void moved(struct overlay *overlay, const struct node_key *key, uint64_t parent, const char *name)
+/* The file was FROM_NAME in FROM_PARENT. */
+static void moved(struct overlay *overlay, const struct node_key *key, uint64_t from_parent, const char *from_name,
+	uint64_t parent, const char *name)
 {
 	uint64_t id = node_find(overlay->nodes, key);
 
 	if (node_move(overlay->nodes, key, parent, name) > 0)
 		fdcache_unpin_all(overlay->fds, id);
+	node_unalias(overlay->nodes, id, from_parent, from_name);
 }
 
 int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *name, uint64_t new_parent,
@@ -325,11 +328,11 @@ int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *nam
 	if (r == 0)
 		overlay_target_changed(guard, &to, OVERLAY_REPLACED);
 	if (r == 0)
-		victim_gone(&victim);
+		victim_gone(&victim, new_parent, new_name);
 	if (r == 0)
-		moved(overlay, &from_key, new_parent, new_name);
+		moved(overlay, &from_key, parent, name, new_parent, new_name);
 	if (r == 0 && flags & RENAME_EXCHANGE)
-		moved(overlay, &to_key, parent, name);
+		moved(overlay, &to_key, new_parent, new_name, parent, name);
 	atomic_fetch_add(&overlay->renames_ended, 1);
 	return r;
 }
@@ -347,6 +350,19 @@ static void change_release(struct change *change)
 	fdref_release(&change->ref);
 }
 #define cleanup_change __attribute__((cleanup(change_release)))
+
+/*
+ * A file that has lost its last name around the mount, and not through it, was replaced there: who is told so looks its name up anew
+ * (estale_retry() in the kernel), and changes the file that is there now.
+ */
+static int check_linked(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return st.st_nlink > 0 ? 0 : -ESTALE;
+}
 
 /* -EROFS for what is patched. */
 static int change_open(struct overlay_guard *guard, uint64_t id, struct change *ret)
@@ -374,7 +390,7 @@ static int change_open(struct overlay_guard *guard, uint64_t id, struct change *
 			return -EROFS;
 	}
 	if (fdcache_get(overlay->fds, id, FD_WRITE, &ret->ref) || fdcache_get(overlay->fds, id, FD_READ, &ret->ref))
-		return 0;
+		return info.pinned ? 0 : check_linked(ret->ref.fd);
 	ret->by_path = true;
 	r = overlay_open_path(overlay, id, &ret->ref);
 	if (r < 0)

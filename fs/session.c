@@ -196,6 +196,7 @@ int session_new(const struct session_config *config, struct session **ret, struc
 		return error_errno(err, ENOMEM, "start a session");
 	}
 	session->overlay = config->overlay;
+	session->watch = config->watch;
 	session->turn = (struct turn)TURN_INIT;
 	io_choice_init(&session->choice);
 	session->passthrough_wanted = config->passthrough;
@@ -359,6 +360,25 @@ int session_notify_entry(struct session *session, uint64_t parent, const char *n
 	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
 	readdir_cache_drop(session->listings, parent);
 	return fuse_lowlevel_notify_inval_entry(session->fuse, parent, name, strlen(name));
+}
+
+bool session_can_expire(const struct session *session)
+{
+	return session->kernel_flags & ABI_INIT_EXPIRE;
+}
+
+/* Said by ourselves: libfuse's own call has other arguments in each of its versions. */
+int session_notify_expire(struct session *session, uint64_t parent, const char *name)
+{
+	const size_t length = strlen(name);
+	struct abi_inval_entry_out body = { parent, (uint32_t)length, ABI_INVAL_EXPIRE_ONLY };
+	struct fuse_out_header header = { .len = (uint32_t)(sizeof header + sizeof body + length + 1),
+		.error = FUSE_NOTIFY_INVAL_ENTRY };
+	struct iovec iov[3] = { { &header, sizeof header }, { &body, sizeof body }, { (void *)name, length + 1 } };
+
+	atomic_fetch_add_explicit(&session->notifications, 1, memory_order_relaxed);
+	readdir_cache_drop(session->listings, parent);
+	return writev(session_fd(session), iov, 3) < 0 ? -errno : 0;
 }
 
 int session_notify_inode(struct session *session, uint64_t id)

@@ -80,6 +80,7 @@ struct session {
 	struct readdir_cache *listings;
 	struct read_ahead *files_ahead, *directories_ahead;
 	struct fuse_session *fuse;
+	struct base_watch *watch;  /* borrowed; NULL: changes around the mount are not watched */
 	struct notifier *notifier; /* while the threads serve */
 	int device_fd; /* /dev/fuse; owned by FUSE once that is set */
 	bool verbose;
@@ -115,6 +116,7 @@ struct session {
 struct session_config {
 	int device_fd; /* handed over */
 	struct overlay *overlay;
+	struct base_watch *watch; /* borrowed; NULL: none */
 	bool passthrough;
 	unsigned stack_depth;
 	bool verbose;
@@ -143,6 +145,9 @@ void session_notices_begin(struct session *session);
 void session_notices_end(struct session *session);
 /* The name leads nowhere known any more: it is looked up again. Directory PARENT's listing too. */
 int session_notify_entry(struct session *session, uint64_t parent, const char *name);
+/* The name is looked up at its next use, and kept with what is mounted on it if it leads where it led. Where the kernel knows how. */
+int session_notify_expire(struct session *session, uint64_t parent, const char *name);
+bool session_can_expire(const struct session *session);
 /* Soon, by a thread of its own: the pages and attributes of node ID are not what it has. The one that a handler may call. */
 void session_node_spoiled(struct session *session, uint64_t id);
 /* Attributes and cached pages (of a directory: its listing) are stale. */

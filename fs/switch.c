@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/base_watch.h"
 #include "fs/invalidate.h"
 #include "fs/reconcile.h"
 #include "store/base/cleanup.h"
@@ -181,7 +182,8 @@ static void look_at_served(struct switcher *switcher)
 		switcher->served_found = NULL;
 }
 
-static int prepare(struct switcher *switcher, const struct oid *commit, struct error *err)
+/* CHECK: it must fit the base. What is served and does not is somebody else's to take off, and served as it is until then. */
+static int prepare(struct switcher *switcher, const struct oid *commit, bool check, struct error *err)
 {
 	cleanup_view struct view *view = NULL;
 	cleanup_free char *held = NULL;
@@ -191,7 +193,7 @@ static int prepare(struct switcher *switcher, const struct oid *commit, struct e
 	switcher->looked_at = overlay_changes(switcher->session->overlay);
 	if (r == 0)
 		r = view_complete(view, switcher->store, switcher->base_fd, err);
-	if (r == 0)
+	if (r == 0 && check)
 		r = reconcile_check(view, switcher->store, switcher->base_fd, switcher->policy.base_change, &held, err);
 	if (r < 0) {
 		oid_to_hex(commit, hex);
@@ -224,7 +226,16 @@ static void set_health(struct switcher *switcher, const char *held)
 	snprintf(switcher->health, sizeof switcher->health, "%s", held ? held : "ok");
 }
 
-static void publish(struct switcher *switcher, uint64_t *ret_paths)
+/* Answers that were made with the old view must be with the kernel before it is told to forget them. */
+static void drain(struct switcher *switcher)
+{
+	while (!overlay_drain(switcher->session->overlay, DRAIN_TIMEOUT_MS))
+		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
+			switcher->name, DRAIN_TIMEOUT_MS / 1000);
+}
+
+/* What was prepared is served, and the kernel told how that differs from before. */
+static void swap(struct switcher *switcher, uint64_t *ret_paths)
 {
 	struct overlay *overlay = switcher->session->overlay;
 	cleanup_view struct view *view = NULL, *old = NULL;
@@ -234,14 +245,7 @@ static void publish(struct switcher *switcher, uint64_t *ret_paths)
 	look_again(switcher);
 	view = TAKE_PTR(switcher->prepared);
 	old = overlay_publish(overlay, view);
-	switcher->served = *view_commit(view);
-	switcher->served_since_us = clock_us();
-	switcher->refused = (struct oid){ { 0 } };
-	set_health(switcher, switcher->prepared_held);
-	/* Answers that were made with the old view must be with the kernel before it is told to forget them. */
-	while (!overlay_drain(overlay, DRAIN_TIMEOUT_MS))
-		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
-			switcher->name, DRAIN_TIMEOUT_MS / 1000);
+	drain(switcher);
 	/*
 	 * No name that a view speaks of is made, moved or removed through the mount while it is served. So what the old view's directories
 	 * were is what they were until now, whatever has become of them since; the new view's are what they are now.
@@ -259,6 +263,15 @@ static void publish(struct switcher *switcher, uint64_t *ret_paths)
 		overlay_tell_unseen(overlay, "the base was changed while the switch went on");
 }
 
+static void publish(struct switcher *switcher, uint64_t *ret_paths)
+{
+	switcher->served = *view_commit(switcher->prepared);
+	switcher->served_since_us = clock_us();
+	switcher->refused = (struct oid){ { 0 } };
+	set_health(switcher, switcher->prepared_held);
+	swap(switcher, ret_paths);
+}
+
 /* ---- for commands ---- */
 
 static void serve_tell(void *arg, struct oid *ret)
@@ -268,7 +281,7 @@ static void serve_tell(void *arg, struct oid *ret)
 
 static int serve_prepare(void *arg, const struct oid *commit, struct error *err)
 {
-	return prepare(arg, commit, err);
+	return prepare(arg, commit, true, err);
 }
 
 static void serve_publish(void *arg, uint64_t *ret_ns, uint64_t *ret_paths)
@@ -311,7 +324,7 @@ static int show_again(struct switcher *switcher, const struct view *served, stru
 
 	if (!served || !view_any_ended(served))
 		return 0;
-	r = prepare(switcher, &switcher->served, err);
+	r = prepare(switcher, &switcher->served, true, err);
 	if (r == 0)
 		publish(switcher, &paths);
 	return r;
@@ -444,7 +457,7 @@ enum follow_outcome switcher_follow(struct switcher *switcher, struct follow_rep
 	}
 	ret->from = switcher->served;
 	ret->since_us = switcher->served_since_us;
-	if (prepare(switcher, &ret->to, &err) == 0) {
+	if (prepare(switcher, &ret->to, true, &err) == 0) {
 		publish(switcher, &paths);
 		return FOLLOW_SWITCHED;
 	}
@@ -484,4 +497,78 @@ int switcher_journal(struct switcher *switcher, const struct follow_report *repo
 	if (journal_each(switcher->store, switcher->name, JOURNAL_LOOK_BACK, look_for_move, (void *)report, NULL) == 1)
 		return 0;
 	return journal_append(switcher->store, switcher->name, &whole, err);
+}
+
+/* ---- a base that was changed around the mount ---- */
+
+/* The commit that is served, looked at with the base as it is now. Answers that were made before are with the kernel afterwards. */
+static int serve_anew(struct switcher *switcher, struct error *err)
+{
+	cleanup_view struct view *same = NULL;
+	cleanup_view struct view *old = NULL;
+	uint64_t paths;
+	int r = prepare(switcher, &switcher->served, false, err);
+
+	if (r == 0) {
+		swap(switcher, &paths);
+		return 0;
+	}
+	drop_prepared(switcher);
+	same = overlay_view(switcher->session->overlay);
+	old = overlay_publish(switcher->session->overlay, same);
+	drain(switcher);
+	return r;
+}
+
+static int refresh(struct switcher *switcher, struct refresh_counts *ret, struct error *err)
+{
+	struct notices notices = invalidate_notices(switcher->session);
+	int served = serve_anew(switcher, err), r;
+
+	/* First: what changes after it was told is seen. */
+	base_watch_all(switcher->session->watch);
+	session_notices_begin(switcher->session);
+	r = refresh_all(switcher->session->overlay, &notices, ret);
+	session_notices_end(switcher->session);
+	if (served < 0)
+		return error_prefix(err, served, "component '%s': what is served takes after what the base was before", switcher->name);
+	return r < 0 ? error_errno(err, -r, "component '%s': the kernel was not told all", switcher->name) : 0;
+}
+
+int switcher_refresh(struct switcher *switcher, const struct journal_actor *actor, struct refresh_counts *ret, struct error *err)
+{
+	SCOPED_LOCK(&switcher->lock);
+	cleanup_reconcile_report struct reconcile_report report = RECONCILE_REPORT_INIT;
+	int r;
+
+	*ret = (struct refresh_counts){ 0 };
+	r = refresh(switcher, ret, err);
+	if (r == 0 && actor)
+		r = reconcile_locked(switcher, "changed around the mount, found by refresh", actor, &report, err);
+	else if (r == 0)
+		overlay_tell_unseen(switcher->session->overlay, "changed around the mount");
+	drop_prepared(switcher);
+	return r;
+}
+
+static int serve_anew_locked(struct switcher *switcher, struct error *err)
+{
+	SCOPED_LOCK(&switcher->lock);
+
+	return serve_anew(switcher, err);
+}
+
+int switcher_changed(struct switcher *switcher, struct refresh_change *changes, size_t count, struct error *err)
+{
+	struct notices notices = invalidate_notices(switcher->session);
+	struct refresh_counts counts;
+	int r = refresh_changed(switcher->session->overlay, &notices, changes, count, &counts);
+
+	if (r < 0)
+		return error_errno(err, -r, "component '%s': the kernel was not told all that changed", switcher->name);
+	if (!counts.patched)
+		return 0;
+	r = serve_anew_locked(switcher, err);
+	overlay_tell_unseen(switcher->session->overlay, "changed around the mount");
+	return r;
 }

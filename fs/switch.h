@@ -14,6 +14,7 @@
 #include <json-c/json.h>
 #include <stdint.h>
 
+#include "fs/refresh.h"
 #include "fs/session.h"
 #include "fs/transition.h"
 #include "store/component.h"
@@ -62,6 +63,15 @@ bool switcher_refuses(struct switcher *switcher);
  */
 int switcher_journal(struct switcher *switcher, const struct follow_report *report,
 	const struct journal_entry *entry, struct error *err);
+
+/*
+ * The base was changed around the mount: what is served inherits from the base as it is now, and the kernel forgets what it knows of
+ * the base (fs/refresh.h). On failure it was told what could be told all the same. Then what does not fit the base any more is taken
+ * off, on behalf of ACTOR, who has the store's lock; ACTOR NULL: soon, by whoever is told of changes (fs/reconciler.h).
+ */
+int switcher_refresh(struct switcher *switcher, const struct journal_actor *actor, struct refresh_counts *ret, struct error *err);
+/* The same for a batch of what was seen to change (refresh_changed()). It waits for a switch only where the view speaks of what changed. */
+int switcher_changed(struct switcher *switcher, struct refresh_change *changes, size_t count, struct error *err);
 
 /* The commit served now, and in HEALTH "ok", or which commit is refused and why. */
 void switcher_state(struct switcher *switcher, struct oid *ret_commit, char *health, size_t health_size);

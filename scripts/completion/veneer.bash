@@ -1,6 +1,6 @@
 # bash completion for veneer(8). Made by 'veneer help --completion'; not edited by hand.
 
-_veneer_commands='init add create record mount umount apply revert rollback switch policy status log show diff help version'
+_veneer_commands='init add create record mount umount apply revert rollback switch policy status refresh log show diff help version'
 
 _veneer_options()
 {
@@ -9,7 +9,7 @@ _veneer_options()
 	add) echo ' --base-version --root --snapshot --dry-run' ;;
 	create) echo ' --message -m --from --deb --upper --commit --label --fixes --restart --reboot --supersedes --dry-run' ;;
 	record) echo ' --message -m --label --fixes --restart --reboot --supersedes --dry-run' ;;
-	mount) echo ' --io --write --foreground --dry-run' ;;
+	mount) echo ' --io --write --watch --foreground --dry-run' ;;
 	umount) echo ' --dry-run' ;;
 	apply) echo ' --dry-run' ;;
 	revert) echo ' --all --dry-run' ;;
@@ -17,6 +17,7 @@ _veneer_options()
 	switch) echo ' --dry-run' ;;
 	policy) echo '' ;;
 	status) echo '' ;;
+	refresh) echo '' ;;
 	log) echo ' --count -n' ;;
 	show) echo '' ;;
 	diff) echo ' --stat --name-status' ;;

@@ -336,6 +336,37 @@ case_unmounted_switches() {
 	assert_equal applied "$(state_of b)" 'the second'
 }
 
+# Around the mount the base is upgraded: seen after refresh, and at once where the base is watched.
+case_changed_around() {
+	start
+	printf 'one of 2.0\n' >"$LOWER/one.new"
+	mv "$LOWER/one.new" "$LOWER/one"
+	must v refresh thing
+	assert_equal retired "$(state_of a)" 'the patch, when refresh has returned'
+	assert_bare
+	assert_match 'found by refresh' "$(v log thing --json | jq -r '.[0].reason')" 'the journal'
+	assert_match 'refresh thing' "$(fs_status thing '.patches[0].retired_by')" 'who found it'
+}
+
+case_changed_around_watched() {
+	start --watch
+	cat "$BASE/one" "$BASE/sub/deep" >/dev/null
+	printf 'one of 2.0\n' >"$LOWER/one.new"
+	mv "$LOWER/one.new" "$LOWER/one"
+	await_state a retired
+	assert_bare
+	must v refresh thing
+	assert_bare
+}
+
+# Changed around the mount, and not refreshed: found by the next switch all the same.
+case_changed_around_and_applied() {
+	start
+	must v revert thing
+	printf 'one of 2.0\n' >"$LOWER/one"
+	assert_refused 1 "something else at 'one'" v apply thing
+}
+
 # Of two patches the one goes whose base has changed.
 case_the_other_stays() {
 	fs_setup

@@ -50,7 +50,7 @@ static int told_attributes(void *arg, uint64_t id)
 static int tell_of(struct overlay_scene *made, int base_fd, const struct view *from, const struct view *to, bool holds,
 	struct told *told)
 {
-	struct notices notices = { told_entry, told_inode, told_attributes, told };
+	struct notices notices = { .entry = told_entry, .inode = told_inode, .attributes = told_attributes, .arg = told };
 	struct view_found *found[2] = { NULL, NULL };
 	uint64_t paths, wanted;
 	int r;

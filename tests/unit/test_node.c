@@ -450,8 +450,8 @@ Test(node, pinned)
 	cr_assert(node_set_pinned(table, 12345, true));
 	cr_assert_eq(node_get(table, id, &info), 0);
 	cr_assert(info.pinned);
-	cr_assert_eq(node_look_up_again(table, id), -ESTALE);
-	cr_assert_eq(node_look_up_again(table, 12345), -ESTALE);
+	cr_assert_eq(node_look_up_again(table, id, NODE_ROOT, "d"), -ESTALE);
+	cr_assert_eq(node_look_up_again(table, 12345, NODE_ROOT, "x"), -ESTALE);
 }
 
 /* By a look-up or a rename a name is good again. */
@@ -474,7 +474,7 @@ Test(node, pinned_no_more)
 		cr_assert_not(node_set_pinned(table, id, false), "the fd is not kept any more");
 		cr_assert_eq(node_move(table, &key, NODE_ROOT, "c"), 1);
 		cr_assert_eq(node_move(table, &key, NODE_ROOT, "d"), 0);
-		cr_assert_eq(node_look_up_again(table, id), 0);
+		cr_assert_eq(node_look_up_again(table, id, NODE_ROOT, "d"), 0);
 	}
 	node_forget(table, id, 3);
 	cr_assert_eq(node_count(table), 2, "four look-ups");
@@ -676,4 +676,83 @@ Test(node, threads)
 	for (size_t i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	cr_assert_eq(node_count(table), 1);
+}
+
+/* ---- all names ---- */
+
+static int compare_lines(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool not_c(void *arg, uint64_t parent, const char *name)
+{
+	return strcmp(name, "c") != 0;
+}
+
+/* "parent/name=inode", those of aliases with a star, in order. */
+static void expect_names(struct node_table *table, bool all, const char *wanted)
+{
+	cleanup_node_list struct node_list list = NODE_LIST_INIT;
+	cleanup_strbuf struct strbuf is = STRBUF_INIT;
+	char lines[16][64], *order[16];
+
+	cr_assert_eq(node_list_names(table, all ? NULL : not_c, NULL, &list), 0);
+	cr_assert_leq(list.count, 16);
+	for (size_t i = 0; i < list.count; i++) {
+		snprintf(lines[i], sizeof lines[i], "%s%s=%d%s ", list.names[i].parent == NODE_ROOT ? "" : "d/",
+			node_list_name(&list, &list.names[i]), (int)list.names[i].key.low, list.names[i].alias ? "*" : "");
+		order[i] = lines[i];
+	}
+	qsort(order, list.count, sizeof *order, compare_lines);
+	for (size_t i = 0; i < list.count; i++)
+		strbuf_addstr(&is, order[i]);
+	cr_assert_str_eq(strbuf_text(&is), wanted);
+}
+
+/* A file is known by each name that it was looked up by, a directory by the last. */
+Test(node, names)
+{
+	table_auto *table = table_make();
+	uint64_t dir = look(table, NODE_ROOT, "d", 10, S_IFDIR), file = look(table, NODE_ROOT, "a", 11, S_IFREG);
+	struct node_key key = key_of(11);
+
+	expect_names(table, true, "a=11 d=10 ");
+	cr_assert_eq(look(table, dir, "b", 11, S_IFREG), file);
+	cr_assert_eq(look(table, NODE_ROOT, "c", 11, S_IFREG), file);
+	look(table, NODE_ROOT, "e", 10, S_IFDIR);
+	expect_names(table, true, "a=11* c=11 d/b=11* e=10 ");
+	expect_names(table, false, "a=11* d/b=11* e=10 ");
+	look(table, NODE_ROOT, "a", 11, S_IFREG);
+	expect_names(table, true, "a=11 c=11* d/b=11* e=10 ");
+	/* A link made through the mount, and names that go through it. */
+	cr_assert_eq(node_look_up_again(table, file, dir, "f"), 0);
+	node_unalias(table, file, NODE_ROOT, "c");
+	cr_assert_eq(node_move(table, &key, NODE_ROOT, "g"), 0);
+	node_unalias(table, file, NODE_ROOT, "a");
+	expect_names(table, true, "d/b=11* d/f=11* e=10 g=11 ");
+	/* Its path is lost: the other names are not. */
+	cr_assert_not(node_lose(table, file, NODE_ROOT, "a"));
+	cr_assert_not(node_lose(table, file, dir, "g"));
+	cr_assert(node_lose(table, file, NODE_ROOT, "g"));
+	cr_assert_not(node_lose(table, file, NODE_ROOT, "g"));
+	cr_assert_not(node_is_named(table, file, NODE_ROOT, "g"));
+	expect_names(table, true, "d/b=11* d/f=11* e=10 ");
+	cr_assert_eq(node_move(table, &key, dir, "b"), 1);
+	expect_names(table, true, "d/b=11 d/f=11* e=10 ");
+	node_forget(table, file, 100);
+	expect_names(table, true, "e=10 ");
+}
+
+Test(node, watched)
+{
+	table_auto *table = table_make();
+	uint64_t dir = look(table, NODE_ROOT, "d", 10, S_IFDIR);
+
+	cr_assert_not(node_is_watched(table, dir));
+	node_set_watched(table, dir);
+	cr_assert(node_is_watched(table, dir));
+	cr_assert_not(node_is_watched(table, NODE_ROOT));
+	cr_assert(node_is_watched(table, 12345));
+	node_set_watched(table, 12345);
 }

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_ALIASES_H
+#define VENEER_FS_ALIASES_H
+
+/*
+ * Names that the kernel may know a node by besides the one that the node table has: hard links, and what a file was called
+ * before it was renamed around the mount. A notice is sent by name, so each has to be remembered until the node is forgotten.
+ * Directories need none: the kernel has one name of each, and moves it.
+ *
+ * That the kernel has dropped a name by itself is not seen: an alias too many costs a notice, and nothing else.
+ *
+ * Threads: the owner's lock.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct aliases;
+
+struct aliases *aliases_new(void); /* NULL: out of memory */
+void aliases_free(struct aliases *aliases); /* NULL is fine */
+
+/* NODE is known as NAME in directory PARENT, too; once, however often it is said. 0 or -ENOMEM. */
+int aliases_add(struct aliases *aliases, uint64_t node, uint64_t parent, const char *name);
+/* No longer; nothing where it was not. */
+void aliases_drop(struct aliases *aliases, uint64_t node, uint64_t parent, const char *name);
+/* NODE is gone. */
+void aliases_forget(struct aliases *aliases, uint64_t node);
+size_t aliases_count(const struct aliases *aliases);
+
+/* Calls FN for each, in no order; FN changes none. Non-zero of FN ends it and is returned. */
+typedef int (*aliases_fn)(void *arg, uint64_t node, uint64_t parent, const char *name);
+int aliases_each(const struct aliases *aliases, aliases_fn fn, void *arg);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/support.h"
+
+#include <errno.h>
+
+#include "fs/aliases.h"
+
+static void aliases_freep(struct aliases **aliases)
+{
+	aliases_free(*aliases);
+}
+#define aliases_auto __attribute__((cleanup(aliases_freep))) struct aliases
+
+static int add_numbers(void *arg, uint64_t node, uint64_t parent, const char *name)
+{
+	*(uint64_t *)arg += node * 1000 + parent * 10 + (uint64_t)(name[0] - '0');
+	return 0;
+}
+
+static uint64_t sum(const struct aliases *aliases)
+{
+	uint64_t numbers = 0;
+
+	cr_assert_eq(aliases_each(aliases, add_numbers, &numbers), 0);
+	return numbers;
+}
+
+Test(aliases, once_each)
+{
+	aliases_auto *aliases = aliases_new();
+
+	cr_assert(aliases);
+	aliases_drop(aliases, 1, 1, "1");
+	aliases_forget(aliases, 1);
+	for (int round = 0; round < 2; round++) {
+		cr_assert_eq(aliases_add(aliases, 1, 2, "3"), 0);
+		cr_assert_eq(aliases_add(aliases, 1, 2, "4"), 0);
+		cr_assert_eq(aliases_add(aliases, 2, 2, "3"), 0);
+		cr_assert_eq(aliases_count(aliases), 3);
+	}
+	cr_assert_eq(sum(aliases), 1023 + 1024 + 2023);
+	aliases_drop(aliases, 1, 3, "3");
+	aliases_drop(aliases, 1, 2, "3");
+	cr_assert_eq(sum(aliases), 1024 + 2023);
+	aliases_forget(aliases, 2);
+	cr_assert_eq(sum(aliases), 1024);
+	aliases_forget(aliases, 1);
+	cr_assert_eq(aliases_count(aliases), 0);
+}
+
+static int stop(void *arg, uint64_t node, uint64_t parent, const char *name)
+{
+	return ++*(int *)arg == 3 ? -EIO : 0;
+}
+
+/* Many nodes of many names, of which half go one by one and the rest with their nodes. */
+Test(aliases, many)
+{
+	enum { NODES = 300, NAMES = 40 };
+	aliases_auto *aliases = aliases_new();
+	char name[16];
+	int calls = 0;
+
+	for (uint64_t node = 1; node <= NODES; node++) {
+		for (int i = 0; i < NAMES; i++) {
+			snprintf(name, sizeof name, "%d", i);
+			if (aliases_add(aliases, node, node % 7, name) < 0)
+				cr_assert_fail();
+		}
+	}
+	cr_assert_eq(aliases_count(aliases), NODES * NAMES);
+	cr_assert_eq(aliases_each(aliases, stop, &calls), -EIO);
+	cr_assert_eq(calls, 3);
+	for (uint64_t node = 1; node <= NODES; node++) {
+		for (int i = 0; i < NAMES; i += 2) {
+			snprintf(name, sizeof name, "%d", i);
+			aliases_drop(aliases, node, node % 7, name);
+		}
+	}
+	cr_assert_eq(aliases_count(aliases), NODES * NAMES / 2);
+	for (uint64_t node = NODES; node > 1; node--)
+		aliases_forget(aliases, node);
+	cr_assert_eq(aliases_count(aliases), NAMES / 2);
+}
