@@ -35,9 +35,12 @@ static int find_remaining(struct target *target, int basefd, const char *path, s
 	int r;
 
 	if (!target->stack.known) {
-		transition->action = "retired";
+		transition->action = path ? "retired" : "absorbed";
 		transition->stack = (struct stack){ .known = true };
-		strbuf_addf(&transition->reason, "the base has something else at '%s'", path ? path : "");
+		if (path)
+			strbuf_addf(&transition->reason, "the base has something else at '%s'", path);
+		else
+			strbuf_addstr(&transition->reason, "the base has all of it");
 		return 0;
 	}
 	r = stack_fit(target->store, target->component, &target->patches, &target->stack, basefd, &fit, err);

@@ -22,6 +22,7 @@
 /* The first change since the thread has looked last: it is the one that the journal names. */
 struct seen {
 	bool any;
+	bool several; /* others came after it */
 	enum overlay_event event;
 	char path[PATH_LENGTH_MAX + 1];
 	char command[COMMAND_NAME_MAX];
@@ -33,6 +34,7 @@ struct reconciler {
 	struct switcher *switcher;
 	pthread_t thread;
 	bool running; /* the thread was started */
+	int64_t problem_logged_ms; /* the thread's own; 0: the last look was good */
 
 	pthread_mutex_t lock; /* guards all below; nothing is called under it */
 	pthread_cond_t told;
@@ -94,8 +96,11 @@ void reconciler_tell(void *arg, enum overlay_event event, const char *path, pid_
 		if (!reconciler->refused)
 			snprintf(reconciler->refused_path, sizeof reconciler->refused_path, "%s", path);
 		reconciler->refused = true;
-	} else if (!reconciler->seen.any) {
+	} else if (reconciler->seen.any) {
+		reconciler->seen.several = true;
+	} else {
 		reconciler->seen.any = true;
+		reconciler->seen.several = false;
 		reconciler->seen.event = event;
 		reconciler->seen.pid = pid;
 		reconciler->seen.uid = uid;
@@ -106,6 +111,14 @@ void reconciler_tell(void *arg, enum overlay_event event, const char *path, pid_
 }
 
 /* ---- the thread ---- */
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 static void describe(const struct seen *seen, struct strbuf *cause)
 {
@@ -128,6 +141,26 @@ static void find_actor(const struct seen *seen, struct journal_actor *ret)
 	ret->command = *seen->command ? strdup(seen->command) : NULL;
 }
 
+/* What was changed: one name, several, or none that is known. */
+static const char *changed_path(const struct seen *seen)
+{
+	if (seen->several)
+		return "";
+	return seen->event == OVERLAY_UNSEEN ? NULL : seen->path;
+}
+
+/* What goes on failing is tried once a second, and said less often. */
+static void log_problem(struct reconciler *reconciler, const char *problem)
+{
+	const int64_t now = now_ms();
+
+	if (reconciler->problem_logged_ms && now - reconciler->problem_logged_ms < RECONCILER_LOG_SECONDS * 1000)
+		return;
+	reconciler->problem_logged_ms = now;
+	log_message(LOG_ERR, "component '%s': the base has changed, and what is served could not be compared with it: %s",
+		switcher_name(reconciler->switcher), problem);
+}
+
 /* false: it has to be tried again. */
 static bool look(struct reconciler *reconciler, const struct seen *seen, int lock_ms)
 {
@@ -142,11 +175,12 @@ static bool look(struct reconciler *reconciler, const struct seen *seen, int loc
 		return false;
 	describe(seen, &cause);
 	find_actor(seen, &actor);
-	r = switcher_reconcile(reconciler->switcher, strbuf_text(&cause), seen->event == OVERLAY_UNSEEN ? NULL : seen->path, &actor, &err);
+	r = switcher_reconcile(reconciler->switcher, strbuf_text(&cause), changed_path(seen), &actor, &err);
 	journal_actor_release(&actor);
 	if (r < 0)
-		log_message(LOG_ERR, "component '%s': the base has changed, and what is served could not be compared with it: %s",
-			switcher_name(reconciler->switcher), err.message);
+		log_problem(reconciler, err.message);
+	else
+		reconciler->problem_logged_ms = 0;
 	return r == 0;
 }
 
@@ -158,14 +192,6 @@ static void log_refused(struct reconciler *reconciler, const char *path)
 	switcher_labels_at(reconciler->switcher, path, &labels);
 	log_message(LOG_WARNING, "component '%s': '%s' is patched (%s) and cannot be written in place: revert it first, with 'veneer revert %s %s'",
 		name, path, strbuf_text(&labels), name, strbuf_text(&labels));
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* What has been told since; true: go on. LOGGED_MS: when a refusal was logged last. RETRY: something is still to be done. */
@@ -183,7 +209,9 @@ static bool await(struct reconciler *reconciler, bool retry, int64_t logged_ms, 
 	}
 	while (!retry && !reconciler->stop && !reconciler->seen.any && !reconciler->refused)
 		pthread_cond_wait(&reconciler->told, &reconciler->lock);
-	if (reconciler->seen.any && !retry)
+	if (reconciler->seen.any && retry)
+		ret_seen->several = true;
+	else if (reconciler->seen.any)
 		*ret_seen = reconciler->seen;
 	reconciler->seen.any = false;
 	if (reconciler->refused && now_ms() - logged_ms >= RECONCILER_LOG_SECONDS * 1000)

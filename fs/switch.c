@@ -199,28 +199,29 @@ static int prepare(struct switcher *switcher, const struct oid *commit, struct e
 	return 0;
 }
 
-/* Names of the base that were changed while the switch went on: what the view found there is not to be relied on. */
-static void look_again(struct switcher *switcher)
+/* Names of the base that were changed while the switch went on: what the view found there is not to be relied on. Were there any? */
+static bool look_again(struct switcher *switcher)
 {
 	unsigned changes = overlay_changes(switcher->session->overlay);
 	struct error err = ERROR_INIT;
 
 	if (changes == switcher->looked_at)
-		return;
+		return false;
 	switcher->looked_at = changes;
 	look_at_served(switcher);
 	if (view_look_again(switcher->prepared, switcher->base_fd, &err) < 0)
 		log_message(LOG_WARNING, "component '%s': %s", switcher->name, err.message);
+	return true;
 }
 
 static void publish(struct switcher *switcher, uint64_t *ret_paths)
 {
 	struct overlay *overlay = switcher->session->overlay;
 	cleanup_view struct view *view = NULL, *old = NULL;
-	bool holds;
+	bool holds, changed;
 	int r;
 
-	look_again(switcher);
+	changed = look_again(switcher);
 	view = TAKE_PTR(switcher->prepared);
 	old = overlay_publish(overlay, view);
 	switcher->served = *view_commit(view);
@@ -243,8 +244,11 @@ static void publish(struct switcher *switcher, uint64_t *ret_paths)
 			"component '%s': the kernel was not told all of a switch, and may go on showing what was there before: %s",
 			switcher->name, error_text(-r));
 	drop_prepared(switcher);
-	/* What was found in the base when the view was compared with it may be something else by now. */
-	if (!holds)
+	/*
+	 * The view was compared with the base as it was before: what it did not hide until now, nobody was told of. And what is held may be
+	 * something else in this one.
+	 */
+	if (changed || !holds || switcher->held)
 		overlay_tell_unseen(overlay, "the base was changed while the switch went on");
 }
 
@@ -293,6 +297,26 @@ static void say_outcome(struct switcher *switcher, const char *cause, const stru
 		log_message(LOG_NOTICE, "component '%s': taken off: %s", switcher->name, report->text);
 }
 
+/* Of requests that were made one after the other only the first is known by name: then it is all names of the view. */
+static int show_names(struct switcher *switcher, const struct view *view, const char *path)
+{
+	int r, failed = 0;
+
+	if (*path) {
+		r = view_lookup(view, path) == VIEW_NONE ? 0 : invalidate_name(switcher->session, switcher->base_fd, view, path);
+		return r == -ENOENT ? 0 : r;
+	}
+	for (uint32_t i = 1; i < view_count(view); i++) {
+		cleanup_strbuf struct strbuf name = STRBUF_INIT;
+
+		view_path(view, i, &name);
+		r = strbuf_failed(&name) ? -ENOMEM : invalidate_name(switcher->session, switcher->base_fd, view, strbuf_text(&name));
+		if (r < 0 && r != -ENOENT)
+			failed = r;
+	}
+	return failed;
+}
+
 /* Serve the view again as it was made, where entries have ended for a change after which all fits still. */
 static int show_again(struct switcher *switcher, const char *path, struct error *err)
 {
@@ -304,9 +328,9 @@ static int show_again(struct switcher *switcher, const char *path, struct error 
 		r = prepare(switcher, &switcher->served, err);
 		if (r == 0)
 			publish(switcher, &paths);
-	} else if (view && path && view_lookup(view, path) != VIEW_NONE) {
-		r = invalidate_name(switcher->session, switcher->base_fd, view, path);
-		r = r < 0 && r != -ENOENT ? error_errno(err, -r, "tell the kernel of '%s'", path) : 0;
+	} else if (view && path) {
+		r = show_names(switcher, view, path);
+		r = r < 0 ? error_errno(err, -r, "tell the kernel of '%s'", path) : 0;
 	}
 	return r;
 }
@@ -328,8 +352,11 @@ static int reconcile_locked(struct switcher *switcher, const char *cause, const 
 		return r;
 	if (switcher->held && report->outcome != RECONCILE_HELD)
 		snprintf(switcher->health, sizeof switcher->health, "ok");
+	if (report->outcome != RECONCILE_SWITCHED)
+		r = show_again(switcher, path, err);
+	/* Not before: what is shown again is "ok" until this is said. */
 	say_outcome(switcher, cause, report);
-	return report->outcome == RECONCILE_SWITCHED ? 0 : show_again(switcher, path, err);
+	return r;
 }
 
 int switcher_reconcile(struct switcher *switcher, const char *cause, const char *path, const struct journal_actor *actor,
@@ -432,8 +459,9 @@ enum follow_outcome switcher_follow(struct switcher *switcher, struct follow_rep
 		return FOLLOW_NOTHING;
 	again = oid_equal(&ret->to, &switcher->refused);
 	if (oid_equal(&ret->to, &switcher->served)) {
+		if (!oid_is_zero(&switcher->refused))
+			snprintf(switcher->health, sizeof switcher->health, "ok");
 		switcher->refused = (struct oid){ { 0 } };
-		snprintf(switcher->health, sizeof switcher->health, "ok");
 		return FOLLOW_NOTHING;
 	}
 	ret->from = switcher->served;

@@ -46,8 +46,8 @@ struct follow_report {
 enum follow_outcome switcher_follow(struct switcher *switcher, struct follow_report *ret);
 /*
  * See that what is served still fits the base, on behalf of ACTOR: what does not is taken off, or left where that is the policy
- * (fs/reconcile.h). CAUSE for the journal and the log. PATH (NULL: none is known) was changed in the base by a request, and where the view still
- * has something there the kernel is told to look again. Store locked.
+ * (fs/reconcile.h). CAUSE for the journal and the log. PATH (NULL: none is known; "": several) was changed in the base by a request, and where the
+ * view still has something there the kernel is told to look again. Store locked.
  */
 int switcher_reconcile(struct switcher *switcher, const char *cause, const char *path, const struct journal_actor *actor,
 	struct error *err);
