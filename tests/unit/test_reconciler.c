@@ -223,9 +223,12 @@ Test(reconciler, stopping_does_not_wait_for_a_lock)
 	daemon_scene_auto scene = daemon_scene_make("a b");
 	cleanup_close int lock = (int)must_pass(store_lock(scene.made.scene.bench.store, 1000, &err));
 
+	const time_t before = time(NULL);
+
 	start(&scene);
 	replace(&scene, "x", "one");
 	stop(&scene);
+	cr_expect_leq(time(NULL) - before, RECONCILER_LOCK_MS / 1000 + 4);
 	reconciler_stop(NULL);
 	reconciler_free(NULL);
 	expect_shown(&scene, "one", "2");
