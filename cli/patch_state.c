@@ -34,7 +34,7 @@ static int look_at_base(const struct target *target, const struct patch *patch, 
 {
 	cleanup_free char *path = NULL;
 	enum view_fit fit;
-	int r = patch_fit(target->store, target->component, patch, basefd, &fit, &path, err);
+	int r = patch_fit(target->store, target->component, &target->patches, patch, basefd, &fit, &path, err);
 
 	if (r < 0)
 		return r;

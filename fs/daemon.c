@@ -48,6 +48,7 @@ struct daemon {
 	int base_fd;
 	struct view *view;
 	struct reconciler *reconciler;
+	bool held; /* what is active did not fit the base, and is served on */
 	struct overlay *overlay;
 	struct base_watch *base_watch; /* NULL: not asked for */
 	struct session *session;
@@ -167,6 +168,7 @@ static int settle_base(struct daemon *daemon, struct error *err)
 		r = reconcile(&target, daemon->base_fd, NULL, "found at the mount", NULL, NULL, &report, &problem);
 	if (r < 0)
 		log_message(LOG_ERR, "component '%s': what is active could not be compared with the base: %s", component->name, problem.message);
+	daemon->held = report.outcome == RECONCILE_HELD;
 	if (report.outcome != RECONCILE_SWITCHED)
 		return 0;
 	log_message(LOG_NOTICE, "component '%s': taken off: %s", component->name, report.text);
@@ -515,6 +517,9 @@ static int start_control(struct daemon *daemon, struct error *err)
 		r = start_base_watch(daemon, err);
 	if (r < 0)
 		return r;
+	/* Then status says so, too. */
+	if (daemon->held)
+		overlay_tell_unseen(daemon->overlay, "found at the mount");
 	config.switcher = daemon->switcher;
 	config.lock_fd = TAKE_FD(daemon->control_lock);
 	return control_server_start(&config, &daemon->control, err);

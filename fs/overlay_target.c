@@ -50,9 +50,12 @@ static int check_directory(const struct overlay_guard *guard, uint32_t index, en
 
 	switch (use) {
 	case TARGET_MAKE:
+	case TARGET_FILL:
 		return own || overlay_leads_somewhere(guard->view, index) ? -EEXIST : 0;
-	case TARGET_REPLACE:
 	case TARGET_REMOVE:
+		return own || overlay_leads_somewhere(guard->view, index) ? -EISDIR : 0;
+	case TARGET_REPLACE:
+	case TARGET_REMOVE_DIRECTORY:
 		if (overlay_leads_somewhere(guard->view, index))
 			return -ENOTEMPTY;
 		return own && !retire ? -EROFS : 0;
@@ -68,6 +71,7 @@ static int check_leaf(const struct overlay_guard *guard, uint32_t index, enum ov
 
 	switch (use) {
 	case TARGET_MAKE:
+	case TARGET_FILL:
 		if (!deleted)
 			return -EEXIST;
 		return policy == BASE_CHANGE_RETIRE ? 0 : -EROFS;
@@ -79,6 +83,8 @@ static int check_leaf(const struct overlay_guard *guard, uint32_t index, enum ov
 		if (deleted && policy == BASE_CHANGE_HOLD)
 			return -EROFS;
 		return policy == BASE_CHANGE_FAIL ? -EROFS : 0;
+	case TARGET_REMOVE_DIRECTORY:
+		return deleted ? -ENOENT : -ENOTDIR;
 	case TARGET_MOVE:
 		return deleted ? -ENOENT : -EROFS;
 	}
@@ -96,6 +102,16 @@ static int check_shadow(const struct overlay_guard *guard, uint32_t index, enum 
 
 /* ---- a directory that the base lacks ---- */
 
+/* Not by name: whoever may write in the directory above may have put something else there since. */
+static int give_metadata(int parent, const char *name, const struct stat *st)
+{
+	cleanup_close int fd = path_open(parent, name, O_RDONLY | O_DIRECTORY, 0);
+
+	if (fd < 0)
+		return fd;
+	return fchown(fd, st->st_uid, st->st_gid) < 0 || fchmod(fd, st->st_mode & 07777) < 0 ? -errno : 0;
+}
+
 /* One directory, as the view has it. */
 static int make_directory(const struct overlay_guard *guard, int base_fd, const char *path)
 {
@@ -111,10 +127,7 @@ static int make_directory(const struct overlay_guard *guard, int base_fd, const 
 		content_stat(view_at(guard->view, index), &st);
 	if (mkdirat(parent, name, 0700) < 0)
 		return errno == EEXIST ? 0 : -errno;
-	if (fchownat(parent, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-		fchmodat(parent, name, st.st_mode & 07777, 0) < 0)
-		return -errno;
-	return 0;
+	return give_metadata(parent, name, &st);
 }
 
 static int make_directories(const struct overlay_guard *guard, const char *path)
@@ -137,8 +150,7 @@ static int make_directories(const struct overlay_guard *guard, const char *path)
 
 /* ---- what the view has deleted and the base has ---- */
 
-/* It was gone for everyone, and now it is. A whole directory is not taken away in passing. */
-static int make_way(struct overlay_guard *guard, uint64_t parent, const struct overlay_target *target)
+int overlay_target_make_way(struct overlay_guard *guard, uint64_t parent, const struct overlay_target *target)
 {
 	cleanup_victim struct victim victim = VICTIM_INIT;
 	int r;
@@ -153,6 +165,13 @@ static int make_way(struct overlay_guard *guard, uint64_t parent, const struct o
 	overlay_names_changed(guard->overlay);
 	victim_gone(&victim, parent, target->name);
 	return 0;
+}
+
+int overlay_target_error(const struct overlay_guard *guard, const struct overlay_target *target, int r)
+{
+	if (target->shadow == VIEW_NONE || is_directory(view_at(guard->view, target->shadow)->kind))
+		return r;
+	return r == -EISDIR || r == -ENOTEMPTY ? -EROFS : r;
 }
 
 /* ---- the target ---- */
@@ -184,14 +203,14 @@ int overlay_target_open(struct overlay_guard *guard, uint64_t parent, const char
 	if (r < 0)
 		return r;
 	r = overlay_base_directory(guard->overlay, parent, &ret->directory);
-	if (r == -ENOENT && (use == TARGET_MAKE || use == TARGET_REPLACE)) {
+	if (r == -ENOENT && (use == TARGET_MAKE || use == TARGET_REPLACE || use == TARGET_FILL)) {
 		r = make_directories(guard, place.path);
 		if (r == 0)
 			r = overlay_base_directory(guard->overlay, parent, &ret->directory);
-	} else if (r == -ENOENT && use == TARGET_REMOVE) {
+	} else if (r == -ENOENT && (use == TARGET_REMOVE || use == TARGET_REMOVE_DIRECTORY)) {
 		r = 0;
 	}
-	return r == 0 && use == TARGET_MAKE ? make_way(guard, parent, ret) : r == -ENOENT ? -EROFS : r;
+	return r == 0 && use == TARGET_MAKE ? overlay_target_make_way(guard, parent, ret) : r == -ENOENT ? -EROFS : r;
 }
 
 void overlay_target_changed(struct overlay_guard *guard, const struct overlay_target *target, enum overlay_event event)

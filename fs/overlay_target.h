@@ -18,12 +18,14 @@
 enum overlay_target_use {
 	TARGET_MAKE,	/* something new is made there */
 	TARGET_REPLACE, /* something is moved there, over what there is */
-	TARGET_REMOVE,
+	TARGET_FILL,	/* something is moved there, where nothing is */
+	TARGET_REMOVE,	/* a file */
+	TARGET_REMOVE_DIRECTORY,
 	TARGET_MOVE, /* it goes elsewhere: what is patched does not */
 };
 
 struct overlay_target {
-	struct fdref directory; /* of the base; -EBADF: it has none (TARGET_REMOVE alone) */
+	struct fdref directory; /* of the base; -EBADF: it has none (where something is removed) */
 	const char *name;	/* borrowed */
 	char *path;		/* owned; component-relative; where SHADOW is one */
 	uint32_t shadow;	/* the view's entry at the name; VIEW_NONE: there is none, or it has ended */
@@ -38,6 +40,16 @@ void overlay_target_release(struct overlay_target *target);
  * -EEXIST, -ENOENT, -ENAMETOOLONG as for any directory.
  */
 int overlay_target_open(struct overlay_guard *guard, uint64_t parent, const char *name, enum overlay_target_use use, struct overlay_target *ret);
+/*
+ * What the view has deleted and the base still has is taken away, for something of another type to be put there. Nothing where the view says
+ * otherwise. -EROFS: it is a directory, which is not taken away in passing.
+ */
+int overlay_target_make_way(struct overlay_guard *guard, uint64_t parent, const struct overlay_target *target);
+/*
+ * What the base said of a change, R, as it is to whoever sees the view: where that has a file, or nothing, over a directory of the base,
+ * the directory stays (-EROFS).
+ */
+int overlay_target_error(const struct overlay_guard *guard, const struct overlay_target *target, int r);
 /* The base was changed at the name. */
 void overlay_target_changed(struct overlay_guard *guard, const struct overlay_target *target, enum overlay_event event);
 /* Whoever has looked at the names of the base must look again. Before the request leaves. */

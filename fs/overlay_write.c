@@ -11,6 +11,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "fs/content.h"
 #include "fs/creds.h"
 #include "fs/overlay_internal.h"
 #include "fs/overlay_target.h"
@@ -38,12 +39,10 @@ int overlay_mknod(struct overlay_guard *guard, const struct overlay_cred *cred, 
 	const char *name, mode_t mode, dev_t device, struct overlay_entry *ret)
 {
 	cleanup_overlay_target struct overlay_target target = OVERLAY_TARGET_INIT;
-	int r = overlay_target_open(guard, parent, name, TARGET_MAKE, &target);
+	int r = S_ISDIR(mode) ? -EPERM : overlay_target_open(guard, parent, name, TARGET_MAKE, &target);
 
 	if (r < 0)
 		return r;
-	if (S_ISDIR(mode))
-		return -EPERM;
 	{
 		cleanup_creds struct creds creds = CREDS_INIT;
 		bool device_node = S_ISCHR(mode) || S_ISBLK(mode);
@@ -144,72 +143,108 @@ static int link_lookup(struct overlay_guard *guard, uint64_t parent, const struc
 }
 
 /*
- * What a patch hides at the path of node ID gets another name, not the patched file: that is how a package manager keeps what it is
- * about to replace (dpkg), and what it puts back where it fails. *RET is an O_PATH fd; -ENOENT: the patch adds the file, the base has none.
+ * What a patch hides at the path of the node gets another name, not the patched file: that is how a package manager keeps what it is
+ * about to replace (dpkg), and what it puts back where it fails. *RET is an O_PATH fd; untouched: the base has nothing there, or something
+ * of another type, which could be no link of the node.
  */
-static int open_hidden(struct overlay *overlay, uint64_t id, int *ret)
+static int open_hidden(struct overlay *overlay, const struct node_info *info, const char *path, int *ret)
 {
-	cleanup_strbuf struct strbuf path = STRBUF_INIT;
-	cleanup_close int fd = -EBADF;
+	cleanup_close int fd = path_open(overlay->config.base_fd, path, O_PATH, 0);
 	struct stat st;
-	int r = node_path(overlay->nodes, id, &path);
 
-	if (r < 0)
-		return r;
-	fd = path_open(overlay->config.base_fd, strbuf_text(&path), O_PATH, 0);
 	if (fd < 0)
-		return fd;
+		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP ? 0 : fd;
 	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
 		return -errno;
 	if (S_ISDIR(st.st_mode))
 		return -EROFS;
-	*ret = TAKE_FD(fd);
+	if ((st.st_mode & S_IFMT) == (info->type & S_IFMT))
+		*ret = TAKE_FD(fd);
 	return 0;
 }
 
-/* The base has nothing there: then what the patch adds is copied, for a name in the base can be that of a file in the base alone. */
-static int copy_patched(struct overlay *overlay, uint64_t id, const struct overlay_target *target)
+/* After the owner, whose change ends capabilities, and the mode, which ACLs say once more. */
+static int copy_xattrs(const struct content *content, int fd)
 {
-	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	for (size_t i = 0; i < content->meta.xattr_count; i++) {
+		const struct meta_xattr *xattr = &content->meta.xattrs[i];
+
+		if (fsetxattr(fd, xattr->name, xattr->value, xattr->size, 0) < 0 && errno != EOPNOTSUPP)
+			return -errno;
+	}
+	return 0;
+}
+
+static int copy_metadata(const struct content *content, int fd)
+{
+	int r;
+
+	if (fchown(fd, content->st.st_uid, content->st.st_gid) < 0 || fchmod(fd, content->st.st_mode & 07777) < 0)
+		return -errno;
+	r = copy_xattrs(content, fd);
+	if (r < 0)
+		return r;
+	return futimens(fd, (struct timespec[2]){ content->st.st_atim, content->st.st_mtim }) < 0 ? -errno : 0;
+}
+
+/* The base has nothing there: then what the patch adds is copied, for a name in the base can be that of a file in the base alone. */
+static int copy_patched(struct overlay *overlay, const struct node_info *info, const struct overlay_target *target)
+{
 	cleanup_fdref struct fdref file = FDREF_INIT;
 	cleanup_close int fd = -EBADF;
 	char link[64];
 	off_t at = 0;
-	int r = node_get(overlay->nodes, id, &info);
+	int r = overlay_open(overlay, info->id, FD_READ, &file);
 
-	if (r == 0)
-		r = overlay_open(overlay, id, FD_READ, &file);
 	if (r < 0)
 		return r == -EINVAL ? -EROFS : r; /* no regular file */
 	fd = openat(target->directory.fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return errno == EOPNOTSUPP ? -EROFS : -errno;
-	while (at < info.content->st.st_size) {
-		ssize_t n = sendfile(fd, file.fd, &at, (size_t)(info.content->st.st_size - at));
+	while (at < info->content->st.st_size) {
+		ssize_t n = sendfile(fd, file.fd, &at, (size_t)(info->content->st.st_size - at));
 
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
 	}
-	if (fchown(fd, info.content->st.st_uid, info.content->st.st_gid) < 0 ||
-		fchmod(fd, info.content->st.st_mode & 07777) < 0 ||
-		futimens(fd, (struct timespec[2]){ info.content->st.st_atim, info.content->st.st_mtim }) < 0)
-		return -errno;
+	r = copy_metadata(info->content, fd);
+	if (r < 0)
+		return r;
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
 	return linkat(AT_FDCWD, link, target->directory.fd, target->name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
+/* Is the node what the view has at PATH? One that was replaced or reverted has lost its name, and there is no link of it to be had. */
+static bool is_served_at(const struct overlay_guard *guard, const struct node_info *info, const char *path)
+{
+	const uint32_t index = guard->view ? view_lookup(guard->view, path) : VIEW_NONE;
+
+	return index != VIEW_NONE && !view_is_ended(guard->view, index) &&
+		hash128_equal(&view_at(guard->view, index)->identity, &info->content->identity);
 }
 
 static int link_patched(struct overlay_guard *guard, uint64_t id, uint64_t parent, const struct overlay_target *target,
 	struct overlay_entry *ret)
 {
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
 	cleanup_close int hidden = -EBADF;
 	char link[64];
-	int r = open_hidden(guard->overlay, id, &hidden);
+	int r = node_get(guard->overlay->nodes, id, &info);
 
-	if (r == 0) {
+	if (r == 0)
+		r = node_path(guard->overlay->nodes, id, &path);
+	if (r == 0 && (!info.content || !is_served_at(guard, &info, strbuf_text(&path))))
+		r = -ENOENT;
+	if (r == 0)
+		r = open_hidden(guard->overlay, &info, strbuf_text(&path), &hidden);
+	if (r < 0)
+		return r;
+	if (hidden >= 0) {
 		snprintf(link, sizeof link, "/proc/self/fd/%d", hidden);
 		r = linkat(AT_FDCWD, link, target->directory.fd, target->name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
-	} else if (r == -ENOENT) {
-		r = copy_patched(guard->overlay, id, target);
+	} else {
+		r = copy_patched(guard->overlay, &info, target);
 	}
 	if (r < 0)
 		return r;
@@ -260,19 +295,16 @@ static int remove_from_base(struct overlay_guard *guard, uint64_t parent, const 
 int overlay_remove(struct overlay_guard *guard, uint64_t parent, const char *name, bool directory)
 {
 	cleanup_overlay_target struct overlay_target target = OVERLAY_TARGET_INIT;
-	int r = overlay_target_open(guard, parent, name, TARGET_REMOVE, &target);
+	int r = overlay_target_open(guard, parent, name, directory ? TARGET_REMOVE_DIRECTORY : TARGET_REMOVE, &target);
 
 	if (r < 0)
 		return r;
 	r = remove_from_base(guard, parent, &target, directory);
 	if (target.shadow != VIEW_NONE && r == -ENOENT)
 		r = 0;
-	/* A file of the patch over a directory of the base, or the other way round: what is beneath is not to be had by this call. */
-	if (target.shadow != VIEW_NONE && (r == -EISDIR || r == -ENOTDIR))
-		r = -EROFS;
 	if (r == 0)
 		overlay_target_changed(guard, &target, OVERLAY_REMOVED);
-	return r;
+	return overlay_target_error(guard, &target, r);
 }
 
 static int key_at(int directory, const char *name, struct node_key *ret)
@@ -283,6 +315,25 @@ static int key_at(int directory, const char *name, struct node_key *ret)
 		return -errno;
 	*ret = node_key_of_base(st.st_dev, st.st_ino);
 	return 0;
+}
+
+static enum overlay_target_use use_of_new_name(unsigned flags)
+{
+	return flags & RENAME_EXCHANGE ? TARGET_MOVE : flags & RENAME_NOREPLACE ? TARGET_FILL : TARGET_REPLACE;
+}
+
+/* A directory does not go over a file: where that is one that the patch has deleted, it goes first. */
+static int rename_over(struct overlay_guard *guard, const struct overlay_target *from, uint64_t new_parent,
+	const struct overlay_target *to, unsigned flags)
+{
+	int r = renameat2(from->directory.fd, from->name, to->directory.fd, to->name, flags) < 0 ? -errno : 0;
+
+	if (r != -ENOTDIR || to->shadow == VIEW_NONE || view_at(guard->view, to->shadow)->kind != VIEW_DELETED)
+		return overlay_target_error(guard, to, r);
+	r = overlay_target_make_way(guard, new_parent, to);
+	if (r < 0)
+		return r;
+	return renameat2(from->directory.fd, from->name, to->directory.fd, to->name, flags) < 0 ? -errno : 0;
 }
 
 /* The file was FROM_NAME in FROM_PARENT. */
@@ -310,7 +361,7 @@ int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *nam
 		return -EINVAL;
 	r = overlay_target_open(guard, parent, name, TARGET_MOVE, &from);
 	if (r == 0)
-		r = overlay_target_open(guard, new_parent, new_name, flags & RENAME_EXCHANGE ? TARGET_MOVE : TARGET_REPLACE, &to);
+		r = overlay_target_open(guard, new_parent, new_name, use_of_new_name(flags), &to);
 	/* What the patch has deleted is not there, whatever the base has. */
 	if (r == 0 && to.shadow != VIEW_NONE && view_at(guard->view, to.shadow)->kind == VIEW_DELETED)
 		flags &= ~(unsigned)RENAME_NOREPLACE;
@@ -323,8 +374,7 @@ int overlay_rename(struct overlay_guard *guard, uint64_t parent, const char *nam
 	if (r < 0)
 		return r;
 	atomic_fetch_add(&overlay->renames_begun, 1);
-	if (renameat2(from.directory.fd, name, to.directory.fd, new_name, flags) < 0)
-		r = -errno;
+	r = rename_over(guard, &from, new_parent, &to, flags);
 	if (r == 0)
 		overlay_target_changed(guard, &to, OVERLAY_REPLACED);
 	if (r == 0)
@@ -485,11 +535,11 @@ static bool removal_begins(struct overlay_guard *guard, uint64_t id, const struc
 		!(info.content->st.st_mode & set_id) || node_path(guard->overlay->nodes, id, &path) < 0)
 		return false;
 	index = view_lookup(guard->view, strbuf_text(&path));
-	if (index == VIEW_NONE || view_is_ended(guard->view, index))
+	if (!is_served_at(guard, &info, strbuf_text(&path)) || open_hidden(guard->overlay, &info, strbuf_text(&path), &fd) < 0)
 		return false;
 	*ret = info.content->st;
 	ret->st_mode = S_IFREG | 0600;
-	if (open_hidden(guard->overlay, id, &fd) < 0)
+	if (fd < 0)
 		return true; /* the patch adds it: its bits go with it */
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
 	if (chmod(link, 0600) < 0)

@@ -53,9 +53,12 @@ static int find_remaining(struct target *target, int basefd, const char *path, c
 	int r;
 
 	if (!target->stack.known) {
-		transition->action = "retired";
+		transition->action = path ? "retired" : "absorbed";
 		transition->stack = (struct stack){ .known = true };
-		strbuf_addf(&transition->reason, "the base has something else at '%s'", path ? path : "");
+		if (path)
+			strbuf_addf(&transition->reason, "the base has something else at '%s'", path);
+		else
+			strbuf_addstr(&transition->reason, "the base has all of it");
 		return 0;
 	}
 	fit.served = served;

@@ -33,6 +33,7 @@ struct reconciler {
 	struct switcher *switcher;
 	pthread_t thread;
 	bool running; /* the thread was started */
+	int64_t problem_logged_ms; /* the thread's own; 0: the last look was good */
 
 	pthread_mutex_t lock; /* guards all below; nothing is called under it */
 	pthread_cond_t told;
@@ -107,6 +108,14 @@ void reconciler_tell(void *arg, enum overlay_event event, const char *path, pid_
 
 /* ---- the thread ---- */
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 static void describe(const struct seen *seen, struct strbuf *cause)
 {
 	const char *verb = seen->event == OVERLAY_REMOVED ? "removed" : "replaced";
@@ -128,6 +137,18 @@ static void find_actor(const struct seen *seen, struct journal_actor *ret)
 	ret->command = *seen->command ? strdup(seen->command) : NULL;
 }
 
+/* What goes on failing is tried once a second, and said less often. */
+static void log_problem(struct reconciler *reconciler, const char *problem)
+{
+	const int64_t now = now_ms();
+
+	if (reconciler->problem_logged_ms && now - reconciler->problem_logged_ms < RECONCILER_LOG_SECONDS * 1000)
+		return;
+	reconciler->problem_logged_ms = now;
+	log_message(LOG_ERR, "component '%s': the base has changed, and what is served could not be compared with it: %s",
+		switcher_name(reconciler->switcher), problem);
+}
+
 /* false: it has to be tried again. */
 static bool look(struct reconciler *reconciler, const struct seen *seen, int lock_ms)
 {
@@ -145,8 +166,9 @@ static bool look(struct reconciler *reconciler, const struct seen *seen, int loc
 	r = switcher_reconcile(reconciler->switcher, strbuf_text(&cause), &actor, &err);
 	journal_actor_release(&actor);
 	if (r < 0)
-		log_message(LOG_ERR, "component '%s': the base has changed, and what is served could not be compared with it: %s",
-			switcher_name(reconciler->switcher), err.message);
+		log_problem(reconciler, err.message);
+	else
+		reconciler->problem_logged_ms = 0;
 	return r == 0;
 }
 
@@ -158,14 +180,6 @@ static void log_refused(struct reconciler *reconciler, const char *path)
 	switcher_labels_at(reconciler->switcher, path, &labels);
 	log_message(LOG_WARNING, "component '%s': '%s' is patched (%s) and cannot be written in place: revert it first, with 'veneer revert %s %s'",
 		name, path, strbuf_text(&labels), name, strbuf_text(&labels));
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* What has been told since; true: go on. LOGGED_MS: when a refusal was logged last. RETRY: something is still to be done. */

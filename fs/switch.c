@@ -206,18 +206,19 @@ static int prepare(struct switcher *switcher, const struct oid *commit, bool che
 	return 0;
 }
 
-/* Names of the base that were changed while the switch went on: what the view found there is not to be relied on. */
-static void look_again(struct switcher *switcher)
+/* Names of the base that were changed while the switch went on: what the view found there is not to be relied on. Were there any? */
+static bool look_again(struct switcher *switcher)
 {
 	unsigned changes = overlay_changes(switcher->session->overlay);
 	struct error err = ERROR_INIT;
 
 	if (changes == switcher->looked_at)
-		return;
+		return false;
 	switcher->looked_at = changes;
 	look_at_served(switcher);
 	if (view_look_again(switcher->prepared, switcher->base_fd, &err) < 0)
 		log_message(LOG_WARNING, "component '%s': %s", switcher->name, err.message);
+	return true;
 }
 
 /* HELD NULL: all is well. */
@@ -239,16 +240,16 @@ static void swap(struct switcher *switcher, uint64_t *ret_paths)
 {
 	struct overlay *overlay = switcher->session->overlay;
 	cleanup_view struct view *view = NULL, *old = NULL;
-	bool holds;
+	bool holds, changed;
 	int r;
 
-	look_again(switcher);
+	changed = look_again(switcher);
 	view = TAKE_PTR(switcher->prepared);
 	old = overlay_publish(overlay, view);
 	drain(switcher);
 	/*
-	 * No name that a view speaks of is made, moved or removed through the mount while it is served. So what the old view's directories
-	 * were is what they were until now, whatever has become of them since; the new view's are what they are now.
+	 * No directory that leads to something that a view serves is moved or removed through the mount meanwhile. So what the old view's
+	 * directories were is what they were until now, whatever has become of them since; the new view's are what they are now.
 	 */
 	holds = overlay_changes(overlay) == switcher->looked_at;
 	r = invalidate_difference(switcher->session, switcher->base_fd, (struct invalidate_side){ old, switcher->served_found },
@@ -258,8 +259,8 @@ static void swap(struct switcher *switcher, uint64_t *ret_paths)
 			"component '%s': the kernel was not told all of a switch, and may go on showing what was there before: %s",
 			switcher->name, error_text(-r));
 	drop_prepared(switcher);
-	/* What was found in the base when the view was compared with it may be something else by now. */
-	if (!holds)
+	/* The view was compared with the base as it was before: what it did not hide until now, nobody was told of. */
+	if (changed || !holds)
 		overlay_tell_unseen(overlay, "the base was changed while the switch went on");
 }
 
@@ -451,8 +452,9 @@ enum follow_outcome switcher_follow(struct switcher *switcher, struct follow_rep
 		return FOLLOW_NOTHING;
 	again = oid_equal(&ret->to, &switcher->refused);
 	if (oid_equal(&ret->to, &switcher->served)) {
+		if (!oid_is_zero(&switcher->refused))
+			snprintf(switcher->health, sizeof switcher->health, "ok");
 		switcher->refused = (struct oid){ { 0 } };
-		snprintf(switcher->health, sizeof switcher->health, "ok");
 		return FOLLOW_NOTHING;
 	}
 	ret->from = switcher->served;

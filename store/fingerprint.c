@@ -153,7 +153,7 @@ void fingerprints_put(struct fingerprints *fingerprints, const struct stat *st, 
 		return;
 	read_file(fingerprints);
 	/* Most of so many are of files that are gone: those that are not are read once more. */
-	if (fingerprints->count == FINGERPRINT_RECORDS_MAX) {
+	if (fingerprints->count == FINGERPRINT_RECORDS_MAX && is_free(slot_of(fingerprints, &record))) {
 		memset(fingerprints->slots, 0, fingerprints->slot_count * sizeof *fingerprints->slots);
 		fingerprints->count = 0;
 	}

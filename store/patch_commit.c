@@ -355,6 +355,28 @@ static int check_apart(struct store *store, const struct component *component, c
 		path, component->name);
 }
 
+/*
+ * What TREE is over BASE_TREE, seen over the grown base GROWN: what the patch touches and the base of the patch below had not on record
+ * is on record there.
+ */
+static int check_over_grown(struct store *store, const struct oid *base_tree, const struct oid *tree, int64_t time,
+	const struct oid *grown, int basefd, struct error *err)
+{
+	cleanup_pool struct pool pool = POOL_INIT;
+	cleanup_differences struct differences differences = DIFFERENCES_INIT;
+	cleanup_edits struct edits edits = EDITS_INIT;
+	struct oid composed;
+	int r = view_check(store, base_tree, tree, err);
+
+	if (r == 0)
+		r = differences_collect(store->repo, &pool, base_tree, tree, &differences, err);
+	if (r == 0)
+		r = edits_of_differences(store->repo, &differences, tree, time, &edits, err);
+	if (r == 0)
+		r = repo_tree_edit(store->repo, grown, edits.changes, edits.count, &composed, err);
+	return r < 0 ? r : view_check_over(store, grown, &composed, basefd, err);
+}
+
 /* The differences of COMMIT to what it was made from, laid over the parent that the patch gets; checked as a view. */
 static int make_tree(struct store *store, const struct component *component, int basefd,
 	const struct commit *commit, const struct standing *standing, bool on_base, struct ground *ground,
@@ -388,7 +410,9 @@ static int make_tree(struct store *store, const struct component *component, int
 	if (oid_equal(ret, &ground->parent_tree))
 		return error_set(err, -ENODATA, "nothing differs from what it stands on");
 	/* Not before: metadata that plain git left untouched may be wrong until it is written anew. */
-	return view_check_over(store, on_base ? &ground->parent_tree : &base_tree, ret, basefd, err);
+	if (on_base)
+		return view_check_over(store, &ground->parent_tree, ret, basefd, err);
+	return check_over_grown(store, &base_tree, ret, commit->time, &ground->base_tree, basefd, err);
 }
 
 /* "Name <mail>" in two; what is empty or odd becomes "unknown". */

@@ -96,12 +96,16 @@ int policy_save(struct store *store, const char *component, const struct policy 
 {
 	cleanup_strbuf struct strbuf text = STRBUF_INIT;
 	cleanup_close int directory = -EBADF;
+	int r;
 
 	strbuf_addf(&text, "base-change %s\n", base_change_name(policy->base_change));
 	if (strbuf_failed(&text))
 		return error_set(err, -ENOMEM, "out of memory");
 	if (mkdirat(store->fd, POLICY_DIRECTORY, 0700) < 0 && errno != EEXIST)
 		return error_errno(err, errno, "make '%s/" POLICY_DIRECTORY "'", store->path);
+	r = io_sync_dir(store->fd);
+	if (r < 0)
+		return error_errno(err, -r, "sync '%s'", store->path);
 	directory = open_directory(store);
 	if (directory < 0)
 		return error_errno(err, -directory, "open '%s/" POLICY_DIRECTORY "'", store->path);

@@ -95,28 +95,31 @@ int component_rebase(struct store *store, struct component *component, int basef
 	cleanup_patch_list struct patch_list list = PATCH_LIST_INIT;
 	struct component next = *component; /* borrowed, not released */
 	struct base_publication publication = { .base_version = version, .action = "rebased" };
+	cleanup_free char *base_version = strdup(version);
+	bool published = false, changed = false;
 	struct oid base, tree;
-	bool published;
-	int r = patch_list_load(store, component, &list, err);
+	int r = base_version ? patch_list_load(store, component, &list, err) : error_errno(err, ENOMEM, "component '%s'", component->name);
 
-	*ret_changed = false;
 	if (r == 0)
 		r = repo_batch_begin(store->repo, err);
 	if (r < 0)
 		return r;
 	next.base_version = (char *)version;
 	r = baseline_again(store, basefd, &component->base_tree, component->snapshot == SNAPSHOT_FULL, progress, arg, &tree, err);
-	*ret_changed = r == 0 && (!oid_equal(&tree, &component->base_tree) || strcmp(version, component->base_version) != 0);
-	if (r == 0 && *ret_changed)
+	changed = r == 0 && (!oid_equal(&tree, &component->base_tree) || strcmp(version, component->base_version) != 0);
+	if (changed)
 		r = component_write_base(store, &next, &tree, &component->base, time(NULL), &base, err);
 	publication.base = &base;
 	publication.base_tree = &tree;
-	if (r == 0 && *ret_changed)
+	if (r == 0 && changed)
 		r = base_publish(store, component, &list, &publication, &published, err);
 	repo_batch_abort(store->repo);
-	if (r < 0 || !*ret_changed)
-		return r;
-	free(component->base_version);
-	component->base_version = strdup(version);
-	return component->base_version ? 0 : error_errno(err, ENOMEM, "component '%s'", component->name);
+	/* Also where the journal alone failed: the refs have moved. */
+	if (published) {
+		free(component->base_version);
+		component->base_version = TAKE_PTR(base_version);
+	}
+	if (r == 0)
+		*ret_changed = changed;
+	return r;
 }

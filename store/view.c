@@ -201,6 +201,7 @@ void view_unref(struct view *view)
 	free(view->entries);
 	free(view->records);
 	free(view->recorded);
+	free(view->beneath);
 	free(view->ended);
 	free(view->found);
 	free(view);
@@ -226,7 +227,10 @@ int view_copy(struct view *view, struct view **ret)
 	copy->entries = memory_copy(view->entries, view->count * sizeof *view->entries);
 	copy->records = memory_copy(view->records, view->count * sizeof *view->records);
 	copy->recorded = memory_copy(view->recorded, view->count * sizeof *view->recorded);
-	if (!copy->entries || !copy->records || !copy->recorded)
+	copy->beneath_count = view->beneath_count;
+	if (view->beneath_count)
+		copy->beneath = memory_copy(view->beneath, view->beneath_count * sizeof *view->beneath);
+	if (!copy->entries || !copy->records || !copy->recorded || (view->beneath_count && !copy->beneath))
 		return -ENOMEM;
 	copy->origin = view_ref(view);
 	*ret = TAKE_PTR(copy);
@@ -255,7 +259,7 @@ size_t view_bytes(const struct view *view)
 	size_t of_entry = sizeof *view->entries + sizeof *view->records + sizeof *view->recorded +
 		(view->found ? sizeof *view->found : 0) + (view->ended ? sizeof *view->ended : 0);
 
-	return sizeof *view + view->count * of_entry + view->pool.allocated;
+	return sizeof *view + view->count * of_entry + view->beneath_count * sizeof *view->beneath + view->pool.allocated;
 }
 
 const struct view_entry *view_at(const struct view *view, uint32_t index)

@@ -429,23 +429,61 @@ static int settle(struct build *build, struct error *err)
 	return 0;
 }
 
+/*
+ * What was beneath a directory that is gone or replaced is no entry, but the patch was made for it all the same (view_fit()). PLACES: where each
+ * node stands in the view; VIEW_NONE: nowhere.
+ */
+static int keep_beneath(struct build *build, const uint32_t *places, struct error *err)
+{
+	struct view *view = build->view;
+
+	if (build->count == view->count)
+		return 0;
+	view->beneath = calloc(build->count - view->count, sizeof *view->beneath);
+	if (!view->beneath)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < build->count; i++) {
+		cleanup_strbuf struct strbuf path = STRBUF_INIT;
+		const struct node *node = &build->nodes[i];
+		struct view_beneath *beneath = &view->beneath[view->beneath_count];
+		uint32_t top = i;
+
+		if (places[i] != VIEW_NONE)
+			continue;
+		while (places[top] == VIEW_NONE)
+			top = build->nodes[top].parent;
+		node_path(build, i, &path);
+		if (strbuf_failed(&path))
+			return error_set(err, -ENOMEM, "out of memory");
+		*beneath = (struct view_beneath){ pool_strndup(&view->pool, path.buf, path.len), places[top],
+			(uint8_t)node->record.kind, node->record.blob };
+		if (!beneath->path)
+			return pool_error(&view->pool, err);
+		view->beneath_count++;
+	}
+	return 0;
+}
+
 /* Breadth-first: each directory's children are appended when the directory itself is reached. */
 static int flatten(struct build *build, struct error *err)
 {
 	struct view *view = build->view;
 	cleanup_free uint32_t *source = calloc(build->count, sizeof *source);
+	cleanup_free uint32_t *places = malloc(build->count * sizeof *places);
 
 	view->entries = calloc(build->count, sizeof *view->entries);
 	view->records = calloc(build->count, sizeof *view->records);
 	view->recorded = calloc(build->count, sizeof *view->recorded);
-	if (!source || !view->entries || !view->records || !view->recorded)
+	if (!source || !places || !view->entries || !view->records || !view->recorded)
 		return error_set(err, -ENOMEM, "out of memory");
+	memset(places, 0xff, build->count * sizeof *places); /* VIEW_NONE */
 	view->entries[0] = build->nodes[0].entry;
 	view->entries[0].parent = VIEW_NONE;
 	view->count = 1;
 	for (uint32_t at = 0; at < view->count; at++) {
 		const struct node *node = &build->nodes[source[at]];
 
+		places[source[at]] = at;
 		view->records[at] = (uint8_t)node->record.kind;
 		view->recorded[at] = node->record.blob;
 		view->entries[at].first_child = (uint32_t)view->count;
@@ -457,7 +495,7 @@ static int flatten(struct build *build, struct error *err)
 		}
 		view->entries[at].child_count = (uint32_t)view->count - view->entries[at].first_child;
 	}
-	return 0;
+	return keep_beneath(build, places, err);
 }
 
 static int identify(struct view *view, struct error *err)

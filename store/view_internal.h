@@ -15,6 +15,14 @@
 /* What the base *commit* has at the path of an entry. */
 enum base_record { BASE_NONE, BASE_FILE, BASE_SYMLINK, BASE_DIRECTORY, BASE_SPECIAL };
 
+/* What the base commit has beneath a directory that the view takes away or puts something else in place of. */
+struct view_beneath {
+	const char *path; /* in the pool */
+	uint32_t top;	  /* the entry that takes it away */
+	uint8_t record;	  /* enum base_record; BASE_NONE: a directory that only leads on */
+	struct oid blob;  /* as view->recorded */
+};
+
 struct view {
 	atomic_uint references;
 	struct oid commit, base;
@@ -25,6 +33,8 @@ struct view {
 	atomic_bool *ended;	    /* owned; view_end(); NULL until completed */
 	struct view_found *found;   /* owned; what the base has at each entry; NULL until completed */
 	size_t count;
+	struct view_beneath *beneath; /* owned; in order of paths; NULL: nothing */
+	size_t beneath_count;
 	struct pool pool;
 	struct view *origin; /* counted; a copy's, which holds what its entries point at; NULL */
 };
