@@ -426,8 +426,13 @@ static int kill_begin(const struct change *change, const struct overlay_cred *cr
 		*set &= ~(unsigned)SET_KILL;
 		return 0;
 	}
-	if (*set & SET_SIZE || !caller_has_fsetid(&caller))
+	if (*set & SET_SIZE || !caller_has_fsetid(&caller)) {
+		/* A chown(2) for no owner that ends them is a change of the mode, which only the owner may make. */
+		if (*set == SET_KILL && !caller_is_owner(&caller, st.st_uid) && caller_is_in_chown(&caller) &&
+			setid_ends(&st, &caller))
+			return -EPERM;
 		return setid_begin(creds, &st, &caller);
+	}
 	/* Who has CAP_FSETID and writes keeps them: he only lost a capability, which the kernel has removed by itself. */
 	if (*set == SET_KILL && !caller_is_in_chown(&caller))
 		*set &= ~(unsigned)SET_KILL;
