@@ -58,6 +58,19 @@ static void names_changed(struct overlay *overlay)
 	atomic_fetch_add(&overlay->changes, 1);
 }
 
+/* A set-gid bit stays on a new file only where its maker is in the group, which may be one of his others. */
+static void join_groups(const struct overlay_cred *cred, mode_t mode, struct creds *creds)
+{
+	const struct caller caller = { cred->pid, cred->uid, cred->gid };
+	cleanup_free gid_t *groups = NULL;
+	size_t count = 0;
+
+	if (!(mode & S_ISGID) || cred->uid == 0)
+		return;
+	groups = caller_groups(&caller, &count);
+	creds_join(creds, groups, count);
+}
+
 /* To make NAME in PARENT, as the caller of the request: then it is his. */
 static int make_begin(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent, const char *name,
 	struct target *target, struct creds *creds)
@@ -92,6 +105,8 @@ int overlay_mknod(struct overlay_guard *guard, const struct overlay_cred *cred, 
 		r = creds_assume(&creds, device_node ? 0 : cred->uid, device_node ? 0 : cred->gid, cred->umask);
 		if (r < 0)
 			return r;
+		if (!device_node)
+			join_groups(cred, mode, &creds);
 		if (mknodat(target.directory.fd, name, mode, device) < 0)
 			return -errno;
 		names_changed(guard->overlay);
@@ -124,6 +139,7 @@ int overlay_create(struct overlay_guard *guard, const struct overlay_cred *cred,
 
 	if (r < 0)
 		return r;
+	join_groups(cred, mode, &creds);
 	fd = openat(target.directory.fd, name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, mode & 07777);
 	if (fd < 0)
 		r = -errno;

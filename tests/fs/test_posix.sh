@@ -59,4 +59,18 @@ chown_for_no_owner() {
 	TRACE
 }
 
+# Who makes a file with a set-gid bit keeps it where he is in the group, as one of his supplementary groups, too.
+case_set_gid_of_another_group() { both set_gid_of_another_group; }
+set_gid_of_another_group() {
+	replay "$1" <<-'TRACE'
+		mkdir 0 u1 S S/b 0755 022
+		chmod 0 u1 S S/b 06777
+		open 0 u2 S S/b/d 7 RDONLY|CREAT|EXCL 06777 022
+		mknod 0 u2 S S/b/e 0 02777 0
+		open 0 u3 S S/b/a 7 RDONLY|CREAT|EXCL 06777 022
+		mknod 0 u3 S S/b/c 0 02777 0
+		list 0 u0 S S/b 600
+	TRACE
+}
+
 fs_main "$@"
