@@ -1,7 +1,11 @@
 #!/bin/bash
 # The filesystem beneath is the oracle: the same operations on a plain directory and through a mount, the same results.
 # Which operations, and which differences are allowed, is in tests/tools/fs_stress/ (`fs_stress --allowed` says them).
+#
+# Environment: VENEER_STRESS_OPERATIONS and VENEER_STRESS_SEEDS, for the long form: so many operations, and seeds of each kind
+# of mount. What a difference leaves behind is the fewest operations that make it: put them here as a case.
 . "$(dirname "$0")/lib.sh"
+if [ -n "${VENEER_STRESS_OPERATIONS-}" ]; then VENEER_CASE_SECONDS=${VENEER_CASE_SECONDS:-36000}; fi
 
 # pair [mount's options]: $PLAIN and $BASE, which is mounted, on one filesystem.
 pair() {
@@ -9,6 +13,30 @@ pair() {
 	PLAIN=$SCRATCH/plain BASE=$SCRATCH/base
 	mkdir "$PLAIN" "$BASE"
 	fs_component thing "$BASE"
+	fs_mount thing "$BASE" --write through "$@"
+}
+
+# The same with an area P: other files of its directories are patched.
+patched_pair() {
+	fs_setup
+	PLAIN=$SCRATCH/plain BASE=$SCRATCH/base
+	mkdir -p "$BASE/P/q"
+	chmod 1777 "$BASE/P" && chmod 777 "$BASE/P/q"
+	local directory
+	for directory in P P/q; do
+		fs_fill o 5000 >"$BASE/$directory/patched"
+		echo deleted >"$BASE/$directory/deleted"
+		echo plain >"$BASE/$directory/plain"
+	done
+	cp -a "$BASE" "$PLAIN"
+	for directory in P P/q; do
+		fs_fill n 7000 >"$PLAIN/$directory/patched"
+		rm "$PLAIN/$directory/deleted"
+		echo added >"$PLAIN/$directory/added"
+	done
+	fs_component thing "$BASE"
+	fs_create thing -m patch --from "$PLAIN" >/dev/null
+	must v apply thing
 	fs_mount thing "$BASE" --write through "$@"
 }
 
@@ -24,6 +52,45 @@ both() {
 	(SCRATCH='' && "$1" cached && fs_check_end && fs_cleanup 0) || exit 1
 	! fs_have_passthrough || "$1" passthrough
 	[ -n "$SCRATCH" ] || fs_setup
+}
+
+# stress FIRST-SEED SEEDS OPERATIONS: one run a seed, with two to four processes.
+stress() {
+	local first=$1 seeds=${VENEER_STRESS_SEEDS:-$2} operations=${VENEER_STRESS_OPERATIONS:-$3} seed status
+	[ -z "${VENEER_STRESS_OPERATIONS-}" ] || operations=$((operations / seeds))
+	for ((seed = first; seed < first + seeds; seed++)); do
+		status=0
+		T=$((operations / 100 + 400)) tool fs_stress "$PLAIN" "$BASE" --seed "$seed" --operations "$operations" \
+			--processes $((2 + seed % 3)) >"$SCRATCH/said" || status=$?
+		cat "$SCRATCH/said"
+		[ $status -eq 0 ] || fail "seed $seed: the mount and a plain directory differ"
+	done
+	if [ ! -d "$BASE/P" ]; then
+		fs_umount thing "$BASE"
+		must tool fs_stress --compare "$PLAIN" "$BASE"
+	fi
+}
+
+case_cached() {
+	pair --io cached
+	stress 1 4 "$(fs_count 10000 2000)"
+}
+
+case_passthrough() {
+	fs_have_passthrough || { fs_setup; skip "passthrough needs Linux 6.9, this is $(uname -r)"; }
+	pair --io passthrough
+	stress 101 4 "$(fs_count 10000 2000)"
+}
+
+case_beside_a_patch() {
+	patched_pair --io cached
+	stress 201 2 "$(fs_count 8000 2000)"
+}
+
+case_beside_a_patch_passthrough() {
+	fs_have_passthrough || { fs_setup; skip "passthrough needs Linux 6.9, this is $(uname -r)"; }
+	patched_pair --io passthrough
+	stress 301 2 "$(fs_count 8000 2000)"
 }
 
 # The stress itself: it sees a difference, and finds what makes it.
