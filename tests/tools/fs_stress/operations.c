@@ -40,22 +40,22 @@ const struct operation_kind operation_kinds[] = {
 	{ "fsetxattr", "sXVY", 8, perform_fsetxattr },
 	{ "flags", "sI", 5, perform_flags },
 	{ "tmpfile", "pm", 2, perform_tmpfile },
-	{ "mkdir", "pmu", 60, perform_mkdir },
-	{ "rmdir", "p", 15, perform_rmdir },
-	{ "mknod", "pymu", 15, perform_mknod },
+	{ "mkdir", "pmu", 70, perform_mkdir },
+	{ "rmdir", "p", 25, perform_rmdir },
+	{ "mknod", "pymu", 20, perform_mknod },
 	{ "symlink", "pt", 10, perform_symlink },
 	{ "readlink", "p", 8, perform_readlink },
-	{ "link", "ppb", 25, perform_link },
+	{ "link", "ppb", 45, perform_link },
 	{ "relink", "sp", 8, perform_relink },
-	{ "unlink", "p", 60, perform_unlink },
-	{ "rename", "ppR", 50, perform_rename },
+	{ "unlink", "p", 40, perform_unlink },
+	{ "rename", "ppR", 80, perform_rename },
 	{ "chmod", "pm", 35, perform_chmod },
 	{ "chown", "pUGb", 30, perform_chown },
 	{ "utimens", "pTb", 20, perform_utimens },
 	{ "stat", "pb", 60, perform_stat },
 	{ "access", "pM", 15, perform_access },
-	{ "setxattr", "pXVYb", 20, perform_setxattr },
-	{ "getxattr", "pXb", 12, perform_getxattr },
+	{ "setxattr", "pXVYb", 30, perform_setxattr },
+	{ "getxattr", "pXb", 20, perform_getxattr },
 	{ "listxattr", "pb", 10, perform_listxattr },
 	{ "removexattr", "pXb", 10, perform_removexattr },
 	{ "setacl", "pKk", 15, perform_setacl },
@@ -66,7 +66,7 @@ const struct operation_kind operation_kinds[] = {
 	{ "walk", "pBc", 2, perform_walk },
 	{ "deep", "pc", 1, perform_deep },
 	{ "names", "pc", 2, perform_names },
-	{ "clear", "p", 40, perform_clear },
+	{ "clear", "p", 14, perform_clear },
 	{ "check", "", 0, perform_check },
 };
 const size_t operation_kind_count = ARRAY_SIZE(operation_kinds);
@@ -97,15 +97,36 @@ static int64_t below(uint64_t *state, uint64_t limit)
 		choices[below(state, ARRAY_SIZE(choices))];                                        \
 	})
 
-static char choose_component(uint64_t *state)
+/* d and e are directories as a rule, the others are not: else most paths would lead nowhere. */
+static char choose_component(uint64_t *state, bool directory)
 {
 	int64_t n = below(state, 200);
 
-	return n < 4 ? 'L' : n < 5 ? 'X' : n < 6 ? '.' : "aabbccde"[n % 8];
+	if (n < 4)
+		return "LLXL"[n];
+	if (n < 5)
+		return '.';
+	if (n < 25)
+		return "abcde"[n % 5];
+	return directory ? "dddee"[n % 5] : "aabbc"[n % 5];
+}
+
+/* Is what the operation works on a directory, as a rule? */
+static bool wants_directory(const struct operation *operation)
+{
+	static const char *const kinds[] = { "mkdir", "rmdir", "opendir", "list", "walk", "deep", "names", "clear", "tmpfile" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (strcmp(operation_kinds[operation->kind].name, kinds[i]) == 0)
+			return true;
+	}
+	return false;
 }
 
 static void choose_path(uint64_t *state, const struct operation *operation, bool patched, char path[PATH_ROOM])
 {
+	/* Any operation works on directories, too. */
+	bool directory = wants_directory(operation) || below(state, 5) == 0;
 	int64_t depth = ONE_OF(state, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3);
 	size_t at = 0;
 
@@ -126,7 +147,7 @@ static void choose_path(uint64_t *state, const struct operation *operation, bool
 	}
 	for (; depth > 0; depth--) {
 		path[at++] = '/';
-		path[at++] = choose_component(state);
+		path[at++] = choose_component(state, depth > 1 || directory);
 	}
 	path[at] = '\0';
 }
