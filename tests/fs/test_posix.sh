@@ -140,4 +140,60 @@ set_gid_of_another_group() {
 	TRACE
 }
 
+# A file that can only be appended to (chattr +a) is appended to, and nothing else.
+case_append_only() { both append_only; }
+append_only() {
+	can_append_only || { fs_setup; skip 'the scratch filesystem has no append-only files'; }
+	local open_otherwise=
+	# In cached mode the kernel opens files without asking.
+	[ "$1" = cached ] || open_otherwise=$'open 0 u0 p 0/a 5 RDWR 0 0\nopen 0 u0 p 0/a 5 WRONLY|TRUNC 0 0'
+	replay "$1" <<-TRACE
+		open 0 u0 p 0/a 0 RDWR|CREAT 0666 0
+		write 0 u0 p 0 100
+		flags 0 u0 p 0 1
+		close 0 u0 p 0
+		open 0 u0 p 0/a 1 WRONLY|APPEND 0 0
+		write 0 u0 p 1 5000
+		open 0 u1 p 0/a 2 RDWR|APPEND 0 0
+		write 0 u1 p 2 77
+		pwrite 0 u1 p 2 3 20
+		pread 0 u0 p 2 0 9000
+		fstat 0 u0 p 2
+		$open_otherwise
+		ftruncate 0 u0 p 2 10
+		truncate 0 u0 p 0/a 10
+		fallocate 0 u0 p 2 3 0 10
+		fallocate 0 u0 p 2 0 0 10000
+		copy 0 u0 p 2 0 2 100 100
+		utimens 0 u0 p 0/a 0 0
+		chmod 0 u0 p 0/a 0600
+		link 0 u0 p 0/a 0/b 0
+		rename 0 u0 p 0/a 0/b 0
+		unlink 0 u0 p 0/a
+		write 0 u0 p 1 300
+		flags 0 u0 p 2 0
+		close 0 u0 p 1
+		close 0 u0 p 2
+		open 0 u0 p 0/a 1 RDWR 0 0
+		pwrite 0 u0 p 1 0 20
+		ftruncate 0 u0 p 1 1000
+		unlink 0 u0 p 0/a
+	TRACE
+	echo first >"$BASE/log" && t chattr +a "$BASE/log"
+	perl -e 'open(F, "+<", $ARGV[0]) or die "$!\n"; syswrite(F, "x") or die "$!\n"' "$BASE/log" >"$SCRATCH/said" 2>&1 || :
+	echo second >>"$BASE/log" || echo 'not appended'
+	tool mmap_write "$BASE/log" 0 EVIL >/dev/null 2>&1 || :
+	t sleep 0.2
+	t cat "$BASE/log" >"$SCRATCH/log" || :
+	t chattr -a "$BASE/log"
+	assert_match 'Operation not permitted' "$(cat "$SCRATCH/said")" 'a write to the beginning'
+	assert_equal $'first\nsecond' "$(cat "$SCRATCH/log")" 'what a file has that can only be appended to'
+}
+
+can_append_only() {
+	local file
+	file=$(mktemp "${VENEER_SCRATCH:-/var/tmp}/veneer-append.XXXXXX")
+	chattr +a "$file" 2>/dev/null && chattr -a "$file" && rm "$file" || { rm "$file"; return 1; }
+}
+
 fs_main "$@"
