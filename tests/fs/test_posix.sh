@@ -93,6 +93,21 @@ case_beside_a_patch_passthrough() {
 	stress 301 2 "$(fs_count 8000 2000)"
 }
 
+# While a patch of another directory comes and goes.
+case_during_switches() {
+	patched_pair --io cached
+	rm -r "$PLAIN/P"
+	while true; do
+		v revert thing && v apply thing || break
+	done >"$SCRATCH/switches" 2>&1 &
+	local switcher=$!
+	fs_remember_pid $switcher
+	stress 401 2 "$(fs_count 8000 2000)"
+	kill -0 $switcher || fail "switching ended: $(tail -n 2 "$SCRATCH/switches")"
+	kill $switcher && wait $switcher || :
+	[ "$(wc -l <"$SCRATCH/switches")" -ge 4 ] || fail 'there were no switches'
+}
+
 # The stress itself: it sees a difference, and finds what makes it.
 case_sees_a_difference() {
 	fs_setup

@@ -21,7 +21,7 @@
 
 /* ---- allowed differences ---- */
 
-/* Inodes of the plain side that were allocated other than by writing; of all processes. */
+/* Inodes of the plain side that got blocks in other ways than by write(2); of all processes. */
 static atomic_bool *allocated;
 
 void compare_begin(void)
@@ -31,7 +31,7 @@ void compare_begin(void)
 		abort();
 }
 
-bool has_unwritten_blocks(int fd)
+bool has_odd_blocks(int fd)
 {
 	struct stat st;
 
@@ -56,12 +56,12 @@ static bool is_tmpfile(struct side sides[2], const struct operation *operation, 
 	return is(operation, "tmpfile") && results[1].value < 0 && results[1].error == EOPNOTSUPP;
 }
 
-static bool is_hole_over_unwritten(struct side sides[2], const struct operation *operation, const struct result results[2])
+static bool is_hole_of_odd_blocks(struct side sides[2], const struct operation *operation, const struct result results[2])
 {
 	bool seeks = is(operation, "holes") ||
 		(is(operation, "seek") && (operation->number[2] == SEEK_DATA || operation->number[2] == SEEK_HOLE));
 
-	return seeks && has_unwritten_blocks(side_slot(&sides[0], operation->number[0]));
+	return seeks && has_odd_blocks(side_slot(&sides[0], operation->number[0]));
 }
 
 static bool is_far_seek(struct side sides[2], const struct operation *operation, const struct result results[2])
@@ -81,8 +81,8 @@ static struct {
 	unsigned long met;
 } allowed[] = {
 	{ "tmpfile", "O_TMPFILE is refused with EOPNOTSUPP: libfuse 3.14 cannot hand on FUSE_TMPFILE", is_tmpfile, 0 },
-	{ "holes", "what SEEK_DATA says of files that fallocate(2) has worked on depends on what the page cache held of them",
-		is_hole_over_unwritten, 0 },
+	{ "holes", "what SEEK_DATA says of files that fallocate(2) or a mapping has worked on depends on the pages in which the cache holds them",
+		is_hole_of_odd_blocks, 0 },
 	{ "far seek", "to an offset that no file of the filesystem beneath can have one may seek through FUSE, which does not know of it; "
 		      "to write there is refused as beneath", is_far_seek, 0 },
 	{ "far copy", "to copy nothing to such an offset is no error", is_far_copy_of_nothing, 0 },
@@ -229,7 +229,7 @@ static bool compare_content(struct comparison *comparison, const char *path, con
 			fds[side] < 0 ? 0 : hash_content(fds[side]));
 	}
 	same = strcmp(texts[0], texts[1]) == 0 || differ(comparison, path, "content", texts[0], texts[1]);
-	if (same && holes[0] != holes[1] && !has_unwritten_blocks(fds[0]))
+	if (same && holes[0] != holes[1] && !has_odd_blocks(fds[0]))
 		same = differ(comparison, path, "holes", "some", "others");
 	for (int side = 0; side < 2; side++) {
 		if (fds[side] >= 0)

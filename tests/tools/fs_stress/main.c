@@ -574,7 +574,7 @@ int main(int argc, char **argv)
 		return usage();
 	if (arguments.compare)
 		return compare();
-	snprintf(path, sizeof path, "%s/P", roots[1]);
+	snprintf(path, sizeof path, "%s/P", roots[0]);
 	patched = access(path, F_OK) == 0;
 	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	compare_begin();

@@ -10,9 +10,11 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <sys/xattr.h>
 
 #include "store/base/cleanup.h"
@@ -232,6 +234,50 @@ PERFORM(pwrite)
 	result_set(ret, pwrite(side_slot(side, NUMBER(0)), data_buffer, length, offset_for(side, NUMBER(0), NUMBER(1))));
 }
 
+/* To the end, whatever the descriptor's flags are. */
+PERFORM(append)
+{
+	size_t length = length_for(side, NUMBER(0), NUMBER(1));
+	struct iovec part = { data_buffer, length };
+
+	if (is_direct(side, NUMBER(0)))
+		return;
+	fill_pattern(data_buffer, length, (uint64_t)NUMBER(1));
+	result_set(ret, pwritev2(side_slot(side, NUMBER(0)), &part, 1, 0, RWF_APPEND));
+}
+
+/* In three parts of odd sizes; half of the time durable at once. */
+PERFORM(vector)
+{
+	size_t length = length_for(side, NUMBER(0), NUMBER(2));
+	struct iovec parts[3] = { { data_buffer, length / 7 }, { data_buffer + length / 7, length / 3 },
+		{ data_buffer + length / 7 + length / 3, length - length / 7 - length / 3 } };
+
+	if (is_direct(side, NUMBER(0)) || NUMBER(1) > FAR_OFFSET)
+		return;
+	fill_pattern(data_buffer, length, (uint64_t)NUMBER(1));
+	result_set(ret, pwritev2(side_slot(side, NUMBER(0)), parts, 3, NUMBER(1), NUMBER(1) % 8 == 0 ? RWF_DSYNC : 0));
+}
+
+/* All of it, as with copy. */
+PERFORM(send)
+{
+	off_t from = NUMBER(2);
+	int64_t left = NUMBER(3), done = 0;
+	ssize_t n = 0;
+
+	if (is_direct(side, NUMBER(0)) || is_direct(side, NUMBER(1)) || from > FAR_OFFSET)
+		return;
+	do {
+		n = sendfile(side_slot(side, NUMBER(1)), side_slot(side, NUMBER(0)), &from, (size_t)left);
+		done += n > 0 ? n : 0;
+		left -= n > 0 ? n : 0;
+	} while (n > 0 && left > 0);
+	result_set(ret, n < 0 ? n : done);
+	if (n < 0)
+		snprintf(ret->text, TEXT_ROOM, "after %" PRId64, done);
+}
+
 PERFORM(ftruncate)
 {
 	result_set(ret, ftruncate(side_slot(side, NUMBER(0)), NUMBER(1)));
@@ -325,6 +371,7 @@ PERFORM(mapwrite)
 	if (msync(map, skip + length, MS_SYNC) < 0)
 		result_set(ret, -1);
 	munmap(map, skip + length);
+	note_allocation(side_slot(side, NUMBER(0)), true);
 }
 
 PERFORM(mapread)

@@ -240,12 +240,14 @@ PERFORM(getxattr)
 {
 	char path[REAL_PATH_ROOM];
 	const char *name = xattr_names[NUMBER(0) % 5];
+	size_t room = NUMBER(1) ? 5000 : NUMBER(0) % 2 ? 64 : 0; /* 0: how much is it? */
 
 	if (xattr_path(side, operation, path) < 0)
 		result_set(ret, -1);
 	else
-		result_set(ret, NUMBER(1) ? getxattr(path, name, data_buffer, 5000) : lgetxattr(path, name, data_buffer, 64));
-	describe_value(ret);
+		result_set(ret, NUMBER(1) ? getxattr(path, name, data_buffer, room) : lgetxattr(path, name, data_buffer, room));
+	if (room)
+		describe_value(ret);
 }
 
 static int compare_strings(const void *a, const void *b)
@@ -367,13 +369,23 @@ struct dirent64_head {
 	char name[];
 };
 
+/* Does the listing say the inode number that the file has? (Of what is above the directory it need not.) */
+static bool is_its_number(int directory, const struct dirent64_head *entry)
+{
+	struct stat st;
+
+	if (strcmp(entry->name, ".") == 0 || strcmp(entry->name, "..") == 0)
+		return true;
+	return fstatat(directory, entry->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_ino == entry->inode;
+}
+
 PERFORM(list)
 {
 	static char *names[LISTED_MAX];
 	char path[REAL_PATH_ROOM];
 	int at = path_resolve(side, operation->path[0], path);
 	cleanup_close int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	size_t count = 0, used = 0;
+	size_t count = 0, used = 0, strange = 0;
 	uint64_t hash = 0;
 	ssize_t n;
 
@@ -384,6 +396,7 @@ PERFORM(list)
 		for (ssize_t i = 0; i < n && count < LISTED_MAX;) {
 			const struct dirent64_head *entry = (const void *)(data_buffer + i);
 
+			strange += !is_its_number(fd, entry);
 			if (asprintf(&names[count], "%s:%u", entry->name, entry->type) > 0)
 				count++;
 			i += entry->length;
@@ -399,7 +412,7 @@ PERFORM(list)
 			used += (size_t)snprintf(ret->text + used, TEXT_ROOM - used, "%.12s ", names[i]);
 		free(names[i]);
 	}
-	snprintf(ret->text + used, TEXT_ROOM - used, "names %016" PRIx64, hash);
+	snprintf(ret->text + used, TEXT_ROOM - used, "names %016" PRIx64 " strange numbers %zu", hash, strange);
 }
 
 /* NUMBERth of the names that a walk makes; to be found again by its number. */

@@ -90,9 +90,9 @@ const char *difference_allowed(struct side sides[2], const struct operation *ope
 void allowed_print(FILE *to);
 /* Before the processes are started. */
 void compare_begin(void);
-/* Blocks that fallocate(2) may have left unwritten: FD has been worked on by it (IS), or has maybe no block any more. */
+/* Where holes are depends on more than what was written: FD's file is such a one (IS), or is no more where it has no block. */
 void note_allocation(int fd, bool is);
-bool has_unwritten_blocks(int fd);
+bool has_odd_blocks(int fd);
 
 struct stat;
 /* All that is compared of an inode. */
@@ -114,7 +114,7 @@ extern char *data_buffer; /* of DATA_MAX bytes, aligned */
 
 #define PERFORM(name) void perform_##name(struct side *side, const struct operation *operation, struct result *ret)
 PERFORM(open); PERFORM(close); PERFORM(reopen); PERFORM(read); PERFORM(write); PERFORM(pread); PERFORM(pwrite);
-PERFORM(truncate); PERFORM(ftruncate); PERFORM(fallocate); PERFORM(copy); PERFORM(seek); PERFORM(sync);
+PERFORM(append); PERFORM(vector); PERFORM(send); PERFORM(truncate); PERFORM(ftruncate); PERFORM(fallocate); PERFORM(copy); PERFORM(seek); PERFORM(sync);
 PERFORM(mapwrite); PERFORM(mapread); PERFORM(holes); PERFORM(fstat); PERFORM(setfl); PERFORM(lock); PERFORM(flock);
 PERFORM(fchmod); PERFORM(fchown); PERFORM(futimens); PERFORM(fsetxattr); PERFORM(flags); PERFORM(tmpfile);
 PERFORM(mkdir); PERFORM(rmdir); PERFORM(mknod); PERFORM(symlink); PERFORM(readlink); PERFORM(link); PERFORM(relink);
