@@ -47,9 +47,16 @@ replay() {
 	tool fs_stress "$PLAIN" "$BASE" --replay "$SCRATCH/trace" >"$SCRATCH/said" || fail "--io $1: $(cat "$SCRATCH/said")"
 }
 
+both_cached() {
+	trap 'fs_cleanup $?' EXIT
+	"$1" cached
+	fs_check_end
+}
+
 # both CASE: as it is in both ways to serve.
 both() {
-	(SCRATCH='' && "$1" cached && fs_check_end && fs_cleanup 0) || exit 1
+	both_cached "$1" & # a process of its own, with a scratch directory of its own
+	wait $! || exit $?
 	! fs_have_passthrough || "$1" passthrough
 	[ -n "$SCRATCH" ] || fs_setup
 }

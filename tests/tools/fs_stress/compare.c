@@ -89,7 +89,8 @@ static struct {
 	/* What follows is not done at all: it would leave different files behind. */
 	{ "setfl", "under passthrough the kernel writes to the file behind with the O_APPEND that the file was opened with: F_SETFL "
 		   "does not change it (not done where a probe finds it so)", NULL, 0 },
-	{ "far write", "a write beyond the largest file by who may not keep set-id bits is refused, but they have ended (not done)", NULL, 0 },
+	{ "far write", "a write that the filesystem refuses (too far, or no range to zero) has ended set-id bits before, where its "
+		       "caller may not keep them (not done)", NULL, 0 },
 	{ "pipe times", "what is written to a pipe or device does not change the times of its name (not compared)", NULL, 0 },
 	{ "append-only and immutable", "in cached mode such a file can be opened to be written, and what is written is refused (not done)",
 		NULL, 0 },

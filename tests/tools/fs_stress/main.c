@@ -2,6 +2,7 @@
 
 /*
  * fs_stress PLAIN MOUNTED --seed N --operations M [--processes P] [--trace FILE] [--replay FILE] [--minimise SECONDS]
+ *           [--statistics] [--verbose]
  * fs_stress --compare PLAIN MOUNTED
  * fs_stress --allowed
  *
@@ -125,6 +126,15 @@ static bool flags_are_fixed(int root)
 	return st.st_size != 1;
 }
 
+static bool is_boundless(int root)
+{
+	cleanup_close int fd = openat(root, "probe", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	bool boundless = ftruncate(fd, FAR_OFFSET * 8) == 0;
+
+	unlinkat(root, "probe", 0);
+	return boundless;
+}
+
 static int run_begin(const char *name, struct side sides[2])
 {
 	umask(0);
@@ -151,6 +161,7 @@ static int run_begin(const char *name, struct side sides[2])
 			clean_patched(sides[i].outside, "P/q");
 		}
 	}
+	sides[0].boundless = is_boundless(sides[0].root);
 	sides[0].fixed_flags = sides[1].fixed_flags = flags_are_fixed(sides[0].root) || flags_are_fixed(sides[1].root);
 	return 0;
 }
@@ -192,6 +203,10 @@ static bool operation_run(struct side sides[2], const struct operation *operatio
 	memset(results, 0, 2 * sizeof results[0]);
 	if (operation->kind == operation_kind_check())
 		return check_trees(sides, operation, results);
+	for (int i = 0; i < NUMBERS && sides[0].boundless; i++) {
+		if (operation->number[i] > FAR_OFFSET)
+			return true;
+	}
 	for (int i = 0; i < 2; i++) {
 		caller_assume(operation->caller);
 		operation_kinds[operation->kind].perform(&sides[i], operation, &results[i]);

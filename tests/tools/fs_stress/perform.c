@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/file.h>
@@ -286,7 +287,8 @@ PERFORM(ftruncate)
 
 PERFORM(fallocate)
 {
-	if (operation->caller && NUMBER(2) > FAR_OFFSET)
+	/* Not every filesystem can zero a range. */
+	if (operation->caller && (NUMBER(2) > FAR_OFFSET || NUMBER(1) & FALLOC_FL_ZERO_RANGE))
 		return;
 	result_set(ret, fallocate(side_slot(side, NUMBER(0)), (int)NUMBER(1), NUMBER(2), NUMBER(3)));
 	note_allocation(side_slot(side, NUMBER(0)), true);
@@ -383,6 +385,7 @@ PERFORM(mapread)
 		return;
 	describe_bytes(ret, map + skip);
 	munmap(map, skip + length);
+	note_allocation(side_slot(side, NUMBER(0)), true);
 }
 
 uint64_t describe_holes(int fd)

@@ -603,7 +603,11 @@ PERFORM(clear)
 {
 	char path[REAL_PATH_ROOM];
 	int at = path_resolve(side, operation->path[0], path), counts[2] = { 0, 0 };
+	size_t length = strlen(operation->path[0]);
 
+	/* Not a directory by another name than its own: what is patched may lie in it. */
+	if (length < 3 || operation->path[0][length - 1] == '.')
+		return;
 	clear_below(at, path, counts);
 	result_set(ret, counts[0]);
 	snprintf(ret->text, TEXT_ROOM, "left %d", counts[1]);

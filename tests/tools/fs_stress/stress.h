@@ -56,6 +56,7 @@ struct side {
 	int slot_flags[SLOTS]; /* of open(2) */
 	int directories[DIRECTORIES];
 	bool fixed_flags; /* F_SETFL has no effect on one of the sides */
+	bool boundless;	  /* files can be longer than could ever be read */
 };
 
 typedef void (*perform_fn)(struct side *side, const struct operation *operation, struct result *ret);
