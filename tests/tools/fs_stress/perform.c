@@ -231,7 +231,7 @@ PERFORM(pwrite)
 
 	if (operation->caller && NUMBER(1) > FAR_OFFSET)
 		return;
-	fill_pattern(data_buffer, length, (uint64_t)(NUMBER(1) + NUMBER(2)));
+	fill_pattern(data_buffer, length, (uint64_t)NUMBER(1) + (uint64_t)NUMBER(2));
 	result_set(ret, pwrite(side_slot(side, NUMBER(0)), data_buffer, length, offset_for(side, NUMBER(0), NUMBER(1))));
 }
 
