@@ -91,6 +91,8 @@ static struct {
 		   "does not change it (not done where a probe finds it so)", NULL, 0 },
 	{ "far write", "a write that the filesystem refuses (too far, or no range to zero) has ended set-id bits before, where its "
 		       "caller may not keep them (not done)", NULL, 0 },
+	{ "acl mode", "under passthrough a set-gid file that an ACL made executable by its group keeps the bit when a member writes to it "
+		      "before anybody has asked for its mode: the kernel goes by the mode that it had (always asked for)", NULL, 0 },
 	{ "pipe times", "what is written to a pipe or device does not change the times of its name (not compared)", NULL, 0 },
 	{ "append-only and immutable", "in cached mode such a file can be opened to be written, and what is written is refused (not done)",
 		NULL, 0 },
