@@ -59,13 +59,38 @@ static bool is_himself(const struct caller *caller)
 	return line && sscanf(line, "%*u %*u %*u %lu", &uid) == 1 && uid == caller->uid;
 }
 
-bool caller_has_fsetid(const struct caller *caller)
+static bool has_capability(const struct caller *caller, unsigned capability)
 {
 	cleanup_free char *effective = status_line(caller, "CapEff:");
 
 	if (!effective || !is_himself(caller))
 		return caller->uid == 0;
-	return strtoull(effective, NULL, 16) & (uint64_t)1 << CAP_FSETID && is_in_our_user_namespace(caller);
+	return strtoull(effective, NULL, 16) & (uint64_t)1 << capability && is_in_our_user_namespace(caller);
+}
+
+bool caller_has_fsetid(const struct caller *caller)
+{
+	return has_capability(caller, CAP_FSETID);
+}
+
+bool caller_is_owner(const struct caller *caller, uid_t owner)
+{
+	return caller->uid == owner || has_capability(caller, CAP_FOWNER);
+}
+
+bool caller_is_in_group(const struct caller *caller, gid_t group)
+{
+	cleanup_free gid_t *groups = NULL;
+	size_t count = 0;
+
+	if (caller->gid == group)
+		return true;
+	groups = caller_groups(caller, &count);
+	for (size_t i = 0; i < count; i++) {
+		if (groups[i] == group)
+			return true;
+	}
+	return false;
 }
 
 gid_t *caller_groups(const struct caller *caller, size_t *ret_count)

@@ -24,6 +24,9 @@ struct caller {
 
 /* Has he CAP_FSETID, in our user namespace? */
 bool caller_has_fsetid(const struct caller *caller);
+/* Is he OWNER, or has he CAP_FOWNER? */
+bool caller_is_owner(const struct caller *caller, uid_t owner);
+bool caller_is_in_group(const struct caller *caller, gid_t group);
 /* His supplementary groups, *RET_COUNT of them; to be freed. NULL: none are known. */
 gid_t *caller_groups(const struct caller *caller, size_t *ret_count);
 /* Is he in one of the chown(2) calls? Not where /proc does not say, or he is a program of another architecture than ours. */

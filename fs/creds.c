@@ -84,6 +84,11 @@ int creds_assume(struct creds *creds, uid_t uid, gid_t gid, mode_t mask)
 	return 0;
 }
 
+void creds_join(struct creds *creds, const gid_t *groups, size_t count)
+{
+	creds->grouped = count && set_groups(count, groups) == 0;
+}
+
 int creds_renounce(struct creds *creds, gid_t gid, const gid_t *groups, size_t count)
 {
 	*creds = (struct creds){ .active = true, .renounced = true, .gid = gid };

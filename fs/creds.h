@@ -9,7 +9,8 @@
  * The kernel has checked permissions already (default_permissions), with the caller's supplementary
  * groups, which we do not know: so the thread takes the caller's fsuid and fsgid (setfsuid(2),
  * credentials(7)) and keeps the right to override permission checks, but not CAP_FSETID, which would
- * keep set-gid bits that the caller may not set. It is in no supplementary group: ours would count for the caller.
+ * keep set-gid bits that the caller may not set. It is in no supplementary group but those that creds_join() is told: ours
+ * would count for the caller.
  *
  * Threads: per thread, by system calls that glibc does not spread to the others.
  */
@@ -34,6 +35,11 @@ int creds_thread_init(void);
 int creds_assume(struct creds *creds, uid_t uid, gid_t gid, mode_t mask);
 /* To the end of the scope: as root, in group GID and the COUNT supplementary GROUPS, without CAP_FSETID. 0 or -EPERM. */
 int creds_renounce(struct creds *creds, gid_t gid, const gid_t *groups, size_t count);
+/*
+ * With CREDS assumed: in these supplementary groups, for a file whose set-gid bit depends on them. Where that is not allowed the bit
+ * ends.
+ */
+void creds_join(struct creds *creds, const gid_t *groups, size_t count);
 void creds_restore(struct creds *creds);
 #define CREDS_INIT { .active = false }
 #define cleanup_creds __attribute__((cleanup(creds_restore)))

@@ -20,7 +20,7 @@
 enum fd_kind {
 	FD_PATH,  /* O_PATH: directories to look up in */
 	FD_READ,  /* O_RDONLY */
-	FD_WRITE, /* O_RDWR */
+	FD_WRITE, /* O_RDWR; with O_APPEND where the file can only be appended to */
 };
 
 struct fdcache;

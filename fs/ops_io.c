@@ -58,6 +58,13 @@ static void watch_open(struct session *session, fuse_ino_t ino)
 		io_choice_see(&session->choice, (uint64_t)st.st_size);
 }
 
+static bool appends_only(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && flags & O_APPEND;
+}
+
 void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct session *session = ops_begin(req, REQUEST_OPEN);
@@ -67,6 +74,8 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	/* What cannot be written is refused here as long as the kernel asks; and by write itself when it no longer does. */
 	if (wants_write(fi->flags) || fi->flags & O_TRUNC)
 		r = overlay_open(session->overlay, ino, FD_WRITE, &file);
+	if (r == 0 && file.fd >= 0 && appends_only(file.fd) && (!(fi->flags & O_APPEND) || fi->flags & O_TRUNC))
+		r = -EPERM;
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 	} else if (io_choice_mode(&session->choice) != IO_CACHED) {
@@ -177,10 +186,17 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fus
 		fuse_reply_buf(req, buf, (size_t)n);
 }
 
-/* All of it, or what could be written before the first error; the error where that is nothing. */
+/*
+ * All of it, or what could be written before the first error; the error where that is nothing. Where a file can only be appended to,
+ * what is not for its end is from who opened it without asking us (or stored in a mapping), and goes nowhere.
+ */
 static ssize_t write_some(int fd, const char *buf, size_t size, off_t off)
 {
 	size_t done = 0;
+	struct stat st;
+
+	if (appends_only(fd) && (fstat(fd, &st) < 0 || st.st_size != off))
+		return -EPERM;
 
 	while (done < size) {
 		ssize_t n = pwrite(fd, buf + done, size - done, off + (off_t)done);
@@ -247,11 +263,11 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off
 	enum fsetid fsetid = (unsigned)fi->flags & WRITE_KILL_SETID ? FSETID_LACKED : FSETID_HELD;
 	ssize_t n = content_change_begin(req, ino, fsetid, &change);
 
-	/* Through a shared mapping it is in the page cache already, for all to see. */
-	if (n == -EROFS)
-		session_node_spoiled(session, ino);
 	if (n == 0)
 		n = write_some(change.file.fd, buf, size, off);
+	/* Through a shared mapping it is in the page cache already, for all to see. */
+	if (n == -EROFS || n == -EPERM)
+		session_node_spoiled(session, ino);
 	content_change_end(req, ino, &change);
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);

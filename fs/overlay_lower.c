@@ -160,9 +160,9 @@ int overlay_keep_handle(struct overlay *overlay, uint64_t id, int fd, dev_t devi
 }
 
 /* *RET_SIZE: the file's, as it was just now; UINT64_MAX: it was not asked. */
-static int open_lower(struct overlay *overlay, const struct node_info *info, enum fd_kind kind, uint64_t *ret_size)
+static int open_lower_with(struct overlay *overlay, const struct node_info *info, enum fd_kind kind, int flags, uint64_t *ret_size)
 {
-	int flags = open_flags_of(kind), fd = -ESTALE;
+	int fd = -ESTALE;
 	cleanup_close int pinned = -EBADF;
 
 	*ret_size = UINT64_MAX;
@@ -177,6 +177,16 @@ static int open_lower(struct overlay *overlay, const struct node_info *info, enu
 	if (pinned < 0)
 		return pinned;
 	return kind == FD_PATH ? TAKE_FD(pinned) : reopen(pinned, flags);
+}
+
+static int open_lower(struct overlay *overlay, const struct node_info *info, enum fd_kind kind, uint64_t *ret_size)
+{
+	int flags = open_flags_of(kind), fd = open_lower_with(overlay, info, kind, flags, ret_size);
+
+	/* A file that can only be appended to is opened in no other way. */
+	if (fd == -EPERM && kind == FD_WRITE)
+		fd = open_lower_with(overlay, info, kind, flags | O_APPEND, ret_size);
+	return fd;
 }
 
 int overlay_open_lower(struct overlay *overlay, const struct node_info *info, enum fd_kind kind)

@@ -19,6 +19,19 @@
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 
+/* A set-gid bit stays on a new file only where its maker is in the group, which may be one of his others. */
+static void join_groups(const struct overlay_cred *cred, mode_t mode, struct creds *creds)
+{
+	const struct caller caller = { cred->pid, cred->uid, cred->gid };
+	cleanup_free gid_t *groups = NULL;
+	size_t count = 0;
+
+	if (!(mode & S_ISGID) || cred->uid == 0)
+		return;
+	groups = caller_groups(&caller, &count);
+	creds_join(creds, groups, count);
+}
+
 /* To make NAME in PARENT, as the caller of the request: then it is his. */
 static int make_begin(struct overlay_guard *guard, const struct overlay_cred *cred, uint64_t parent, const char *name,
 	struct overlay_target *target, struct creds *creds)
@@ -51,6 +64,8 @@ int overlay_mknod(struct overlay_guard *guard, const struct overlay_cred *cred, 
 		r = creds_assume(&creds, device_node ? 0 : cred->uid, device_node ? 0 : cred->gid, cred->umask);
 		if (r < 0)
 			return r;
+		if (!device_node)
+			join_groups(cred, mode, &creds);
 		if (mknodat(target.directory.fd, name, mode, device) < 0)
 			return -errno;
 		overlay_target_changed(guard, &target, OVERLAY_REPLACED);
@@ -83,6 +98,7 @@ int overlay_create(struct overlay_guard *guard, const struct overlay_cred *cred,
 
 	if (r < 0)
 		return r;
+	join_groups(cred, mode, &creds);
 	fd = openat(target.directory.fd, name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, mode & 07777);
 	if (fd < 0)
 		r = -errno;
@@ -481,8 +497,13 @@ static int kill_begin(const struct change *change, const struct overlay_cred *cr
 		*set &= ~(unsigned)SET_KILL;
 		return 0;
 	}
-	if (*set & SET_SIZE || !caller_has_fsetid(&caller))
+	if (*set & SET_SIZE || !caller_has_fsetid(&caller)) {
+		/* A chown(2) for no owner that ends them is a change of the mode, which only the owner may make. */
+		if (*set == SET_KILL && !caller_is_owner(&caller, st.st_uid) && caller_is_in_chown(&caller) &&
+			setid_ends(&st, &caller))
+			return -EPERM;
 		return setid_begin(creds, &st, &caller);
+	}
 	/* Who has CAP_FSETID and writes keeps them: he only lost a capability, which the kernel has removed by itself. */
 	if (*set == SET_KILL && !caller_is_in_chown(&caller))
 		*set &= ~(unsigned)SET_KILL;

@@ -3,6 +3,13 @@
 
 #include "store/base/cleanup.h"
 
+bool setid_ends(const struct stat *st, const struct caller *caller)
+{
+	if (st->st_mode & S_ISUID || (st->st_mode & S_ISGID && st->st_mode & S_IXGRP))
+		return true;
+	return st->st_mode & S_ISGID && !caller_is_in_group(caller, st->st_gid);
+}
+
 int setid_begin(struct creds *creds, const struct stat *st, const struct caller *caller)
 {
 	cleanup_free gid_t *groups = NULL;

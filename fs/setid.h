@@ -23,6 +23,8 @@ static inline bool setid_is_set(const struct stat *st)
 	return !S_ISDIR(st->st_mode) && st->st_mode & (S_ISUID | S_ISGID);
 }
 
+/* Do bits of the file of ST, which has some, end when CALLER, who has no CAP_FSETID, changes it? */
+bool setid_ends(const struct stat *st, const struct caller *caller);
 /* Until CREDS are restored this thread changes the file of ST, which has such bits, as CALLER, who has no CAP_FSETID. 0 or -errno. */
 int setid_begin(struct creds *creds, const struct stat *st, const struct caller *caller);
 

@@ -163,7 +163,9 @@ case_absorbed() {
 	assert_content 'two, patched' "$BASE/two"
 	assert_equal applied "$(state_of a)" 'while the base has but a part of it'
 	replace two 'two, patched'
-	replace added added
+	printf 'added\n' >"$BASE/added.dpkg-new"
+	chmod 640 "$BASE/added.dpkg-new" # its metadata is part of the patch
+	must t mv -f "$BASE/added.dpkg-new" "$BASE/added"
 	must t mkdir -p "$BASE/dir"
 	replace dir/in in
 	must t ln -sfn two "$BASE/link"

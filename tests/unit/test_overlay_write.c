@@ -600,7 +600,7 @@ Test(overlay_write, changes_are_counted)
 	cr_expect_eq(overlay_changes(overlay), before, "nothing has changed");
 }
 
-/* The descriptor that made a file does not outlive the right to write to it. */
+/* The descriptor that made a file does not outlive the right to write to all of it: the next one appends, until it may more again. */
 Test(overlay_write, append_only_after_create)
 {
 	overlay_scene_auto made = overlay_scene_make(base_script);
@@ -617,9 +617,13 @@ Test(overlay_write, append_only_after_create)
 	if (r == -ENOTTY || r == -EOPNOTSUPP)
 		cr_skip_test("no inode flags on this filesystem: %s", error_text(-r));
 	cr_assert_eq(r, 0);
-	cr_expect_eq(overlay_open(made.overlay, entry.id, FD_WRITE, &after), -EPERM);
+	cr_expect_eq(overlay_open(made.overlay, entry.id, FD_WRITE, &after), 0);
+	cr_expect(fcntl(after.fd, F_GETFL) & O_APPEND);
+	fdref_release(&after);
 	flags.flags = 0;
 	cr_assert_eq(GUARDED(made.overlay, overlay_set_flags(&guard, entry.id, FS_IOC_SETFLAGS, &flags)), 0);
+	cr_expect_eq(overlay_open(made.overlay, entry.id, FD_WRITE, &after), 0);
+	cr_expect_not(fcntl(after.fd, F_GETFL) & O_APPEND);
 }
 
 Test(overlay_write, creation)

@@ -64,6 +64,16 @@ Test(setid, a_callers_groups_and_rights_are_seen)
 	cr_assert(!caller_has_fsetid(&user_caller));
 	cr_assert(caller_has_fsetid(&root_caller));
 	cr_assert(!caller_is_in_chown(&user_caller));
+	cr_assert(caller_is_owner(&user_caller, 1001));
+	cr_assert(!caller_is_owner(&user_caller, 1002));
+	cr_assert(caller_is_owner(&root_caller, 1002));
+	cr_assert(caller_is_in_group(&user_caller, FILE_GROUP));
+	cr_assert(caller_is_in_group(&user_caller, OTHER_GROUP));
+	cr_assert(!caller_is_in_group(&root_caller, FILE_GROUP));
+	cr_assert(setid_ends(&(const struct stat){ .st_mode = S_IFREG | 04644, .st_gid = FILE_GROUP }, &user_caller));
+	cr_assert(setid_ends(&(const struct stat){ .st_mode = S_IFREG | 02755, .st_gid = FILE_GROUP }, &user_caller));
+	cr_assert(setid_ends(&(const struct stat){ .st_mode = S_IFREG | 02644, .st_gid = 8 }, &user_caller));
+	cr_assert(!setid_ends(&(const struct stat){ .st_mode = S_IFREG | 02644, .st_gid = FILE_GROUP }, &user_caller));
 	/* Root who acts for somebody, and somebody who got the number of another: what /proc says is not his. */
 	cr_assert(!caller_has_fsetid(&(const struct caller){ root, 1001, OTHER_GROUP }));
 	cr_assert_null(caller_groups(&(const struct caller){ user, 1002, OTHER_GROUP }, &none_count));

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FS_STRESS_H
+#define FS_STRESS_H
+
+/*
+ * Between the files of fs_stress: what an operation is, how it is made (operations.c), written and read
+ * (trace.c), done (perform*.c) and judged (compare.c). main.c runs and minimises.
+ *
+ * A list of operations is made of the seed alone and never looks at what an operation did, so that any part
+ * of it can be done again. It is numbers and short paths:
+ *
+ *     0/a/b   in the area of process 0; S/…: in the shared one; P/…: among the files of a patch
+ *     @1/a    beneath the directory in slot 1 of the process, wherever that is by now
+ *
+ * A component is one letter: a … e; L is a name of NAME_MAX bytes, X one of a byte more; q is the directory
+ * of a patch's file.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define PROCESSES_MAX 8
+#define CALLERS 4
+#define SLOTS 9		/* of open files: those from SLOTS_SHARED on only of shared areas */
+#define SLOTS_SHARED 6
+#define DIRECTORIES 3	/* slots of directories; the last of shared areas */
+#define DIRECTORY_SHARED 2
+#define PATH_ROOM 24
+#define NUMBERS 6
+#define TEXT_ROOM 200
+
+struct operation {
+	uint8_t kind; /* index of the table in operations.c */
+	uint8_t process;
+	uint8_t caller;
+	bool shared;
+	int32_t turn; /* >= 0: it waits for all of lower turns */
+	char path[2][PATH_ROOM];
+	int64_t number[NUMBERS];
+};
+
+/* What an operation did: two of them are compared byte for byte. */
+struct result {
+	int64_t value; /* -1: see error */
+	int error;
+	char text[TEXT_ROOM];
+};
+
+/* One of the two trees, as one process knows it. */
+struct side {
+	int root;    /* of this run's areas */
+	int outside; /* above it: where P is */
+	int slots[SLOTS];
+	int slot_flags[SLOTS]; /* of open(2) */
+	int directories[DIRECTORIES];
+	bool fixed_flags; /* F_SETFL has no effect on one of the sides */
+	bool boundless;	  /* files can be longer than could ever be read */
+};
+
+typedef void (*perform_fn)(struct side *side, const struct operation *operation, struct result *ret);
+
+/*
+ * ARGUMENTS has a letter for each argument, in order; it says how it is chosen, written and read:
+ * p path; P path in its place without following; s slot; d directory slot; F flags of open; m mode; u umask;
+ * o offset; l length; z size; others see choose_number().
+ */
+struct operation_kind {
+	const char *name;
+	const char *arguments;
+	unsigned weight;
+	perform_fn perform;
+};
+extern const struct operation_kind operation_kinds[];
+extern const size_t operation_kind_count;
+int operation_kind_check(void);
+
+/* COUNT operations for PROCESSES processes, of SEED alone. PATCHED: there is an area P. NULL: out of memory. */
+struct operation *operations_make(uint64_t seed, size_t count, unsigned processes, bool patched);
+
+/* A line, without its end. */
+void operation_print(FILE *to, const struct operation *operation);
+/* false: not a line of a trace. */
+bool operation_parse(const char *line, struct operation *ret);
+
+/* Compare an area of both sides; true: equal. RET tells the first difference: the plain side's and the other. */
+bool trees_compare(int plain, int mounted, const char *path, struct result ret[2]);
+/* Why a difference is allowed, or NULL. */
+const char *difference_allowed(struct side sides[2], const struct operation *operation, const struct result results[2]);
+void allowed_print(FILE *to);
+/* Before the processes are started. */
+void compare_begin(void);
+/* Where holes are depends on more than what was written: FD's file is such a one (IS), or is no more where it has no block. */
+void note_allocation(int fd, bool is);
+bool has_odd_blocks(int fd);
+
+struct stat;
+/* All that is compared of an inode. */
+void describe_stat(const struct stat *st, char text[TEXT_ROOM]);
+uint64_t describe_holes(int fd);
+
+/* perform.c */
+void result_set(struct result *result, int64_t value);
+int side_slot(const struct side *side, int64_t slot);
+/* The directory that PATH begins at; the rest of it to TEXT. */
+#define REAL_PATH_ROOM 2048
+int path_resolve(const struct side *side, const char *path, char text[REAL_PATH_ROOM]);
+void caller_assume(unsigned caller);
+void caller_restore(unsigned caller);
+void fill_pattern(char *buffer, size_t size, uint64_t from);
+#define DATA_MAX 400000
+#define FAR_OFFSET ((int64_t)1 << 43) /* some filesystems' files end near it */
+extern char *data_buffer; /* of DATA_MAX bytes, aligned */
+
+#define PERFORM(name) void perform_##name(struct side *side, const struct operation *operation, struct result *ret)
+PERFORM(open); PERFORM(close); PERFORM(reopen); PERFORM(read); PERFORM(write); PERFORM(pread); PERFORM(pwrite);
+PERFORM(append); PERFORM(vector); PERFORM(send); PERFORM(truncate); PERFORM(ftruncate); PERFORM(fallocate); PERFORM(copy); PERFORM(seek); PERFORM(sync);
+PERFORM(mapwrite); PERFORM(mapread); PERFORM(holes); PERFORM(fstat); PERFORM(setfl); PERFORM(lock); PERFORM(flock);
+PERFORM(fchmod); PERFORM(fchown); PERFORM(futimens); PERFORM(fsetxattr); PERFORM(flags); PERFORM(tmpfile);
+PERFORM(mkdir); PERFORM(rmdir); PERFORM(mknod); PERFORM(symlink); PERFORM(readlink); PERFORM(link); PERFORM(relink);
+PERFORM(unlink); PERFORM(rename); PERFORM(chmod); PERFORM(chown); PERFORM(utimens); PERFORM(stat); PERFORM(access);
+PERFORM(setxattr); PERFORM(getxattr); PERFORM(listxattr); PERFORM(removexattr); PERFORM(setacl); PERFORM(getacl);
+PERFORM(opendir); PERFORM(closedir); PERFORM(list); PERFORM(walk); PERFORM(deep); PERFORM(names); PERFORM(clear);
+/* Not performed on one side but on both: main.c. */
+PERFORM(check);
+
+#endif
