@@ -20,7 +20,7 @@ static const char *meaning(enum base_change change)
 	case BASE_CHANGE_HOLD:
 		return "where the base is changed beneath a patch, the patch goes on hiding it";
 	case BASE_CHANGE_FAIL:
-		return "what is patched cannot be replaced or removed; a patch that does not fit the base is not served";
+		return "what is patched cannot be replaced or removed; a patch that does not fit the base is neither applied nor mounted";
 	}
 	return "";
 }

@@ -11,7 +11,7 @@
 #include "store/journal.h"
 #include "store/stack_fit.h"
 
-#define JOURNAL_LOOK_BACK 1000 /* entries: what lies farther back is not said */
+#define JOURNAL_LOOK_BACK 200 /* entries: what lies farther back is not said */
 
 void patch_states_free(struct patch_state *states, size_t count)
 {
@@ -54,36 +54,71 @@ static int look_at_base(const struct target *target, const struct patch *patch, 
 struct history {
 	const struct target *target;
 	struct patch_state *states;
+	bool *settled; /* of each patch: what is older says nothing more of it */
 };
 
-/* Does REASON, "a: …; b: …", speak of LABEL? */
-static bool names_label(const char *reason, const char *label)
+/* What REASON, "a: …; b: …", says of LABEL; NULL: nothing. */
+static const char *said_of(const char *reason, const char *label)
 {
 	size_t len = strlen(label);
 
 	for (const char *at = reason; at; at = strstr(at, "; ")) {
 		at += at == reason ? 0 : 2;
-		if (strncmp(at, label, len) == 0 && at[len] == ':')
-			return true;
+		if (strncmp(at, label, len) == 0 && strncmp(at + len, ": ", 2) == 0)
+			return at + len + 2;
 	}
+	return NULL;
+}
+
+/* Is LABEL one of LABELS, "a c"? */
+static bool has_label(const char *labels, const char *label)
+{
+	size_t len = strlen(label);
+
+	for (const char *at = strstr(labels, label); at; at = strstr(at + 1, label))
+		if ((at == labels || at[-1] == ' ') && (at[len] == ' ' || at[len] == '\0'))
+			return true;
 	return false;
 }
 
+/* A patch that was taken off, and whose removal the base does not show: what it added was removed. */
+static int take_from_journal(struct patch_state *state, const struct journal_entry *entry, const char *said)
+{
+	const bool by_base = is_out(state);
+
+	if (!by_base) {
+		state->name = strcmp(entry->action, "absorbed") == 0 ? "absorbed" : "retired";
+		state->reason = strndup(said, strcspn(said, ";("));
+		if (!state->reason)
+			return -ENOMEM;
+		for (size_t len = strlen(state->reason); len > 0 && state->reason[len - 1] == ' ';)
+			state->reason[--len] = '\0';
+	}
+	state->time_us = entry->time_us;
+	state->command = strdup(entry->actor.command ? entry->actor.command : "");
+	return state->command ? 0 : -ENOMEM;
+}
+
+/* The newest entry that speaks of a patch decides. */
 static int look_at_entry(void *arg, const struct journal_entry *entry, struct error *err)
 {
 	const struct history *history = arg;
 	const struct patch_list *patches = &history->target->patches;
+	const bool taken_off = strcmp(entry->action, "retired") == 0 || strcmp(entry->action, "absorbed") == 0;
 
-	if (strcmp(entry->action, "retired") != 0 && strcmp(entry->action, "absorbed") != 0)
-		return 0;
 	for (size_t i = 0; i < patches->count; i++) {
+		const char *label = patches->patches[i].label, *said = taken_off ? said_of(entry->reason, label) : NULL;
 		struct patch_state *state = &history->states[i];
 
-		if (!is_out(state) || state->time_us || !names_label(entry->reason, patches->patches[i].label))
+		if (history->settled[i])
 			continue;
-		state->time_us = entry->time_us;
-		state->command = strdup(entry->actor.command ? entry->actor.command : "");
-		if (!state->command)
+		/* It was applied later than it was taken off; what the base says of it today goes on to count. */
+		if (!said && !is_out(state) && has_label(entry->labels, label))
+			history->settled[i] = true;
+		if (!said)
+			continue;
+		history->settled[i] = true;
+		if (take_from_journal(state, entry, said) < 0)
 			return error_errno(err, ENOMEM, "read the journal");
 	}
 	return 0;
@@ -93,9 +128,10 @@ int patch_states_find(const struct target *target, int basefd, struct patch_stat
 {
 	const struct patch_list *patches = &target->patches;
 	struct patch_state *states = calloc(patches->count + 1, sizeof *states);
-	struct history history = { target, states };
-	bool any_out = false;
-	int r = states ? 0 : error_errno(err, ENOMEM, "component '%s'", target->component->name);
+	cleanup_free bool *settled = calloc(patches->count + 1, sizeof *settled);
+	struct history history = { target, states, settled };
+	bool any_off = false;
+	int r = states && settled ? 0 : error_errno(err, ENOMEM, "component '%s'", target->component->name);
 
 	for (size_t i = 0; r == 0 && i < patches->count; i++) {
 		const struct patch *patch = &patches->patches[i];
@@ -107,9 +143,10 @@ int patch_states_find(const struct target *target, int basefd, struct patch_stat
 			states[i].name = "superseded";
 		else if (basefd >= 0)
 			r = look_at_base(target, patch, basefd, &states[i], err);
-		any_out |= r == 0 && is_out(&states[i]);
+		settled[i] = strcmp(states[i].name, "applied") == 0 || strcmp(states[i].name, "superseded") == 0;
+		any_off |= !settled[i];
 	}
-	if (r == 0 && any_out)
+	if (r == 0 && any_off)
 		r = journal_each(target->store, target->component->name, JOURNAL_LOOK_BACK, look_at_entry, &history, err);
 	if (r < 0)
 		patch_states_free(states, patches->count);

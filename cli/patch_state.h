@@ -3,8 +3,8 @@
 #define VENEER_CLI_PATCH_STATE_H
 
 /*
- * Where patches stand. What is not applied is compared with the base as it is on disk: nothing is stored of it, and nothing can
- * be out of date. When it came to that, and who did it, the journal knows.
+ * Where patches stand. What is not applied is compared with the base as it is on disk, so that nothing can be out of date. When it came to
+ * that, and who did it, the journal knows; and of a patch whose added file was removed, it alone knows.
  */
 
 #include <json-c/json.h>

@@ -49,6 +49,7 @@ struct daemon {
 	struct view *view;
 	struct reconciler *reconciler;
 	bool held; /* what is active did not fit the base, and is served on */
+	bool unsettled; /* whether it fits, or to take it off, is still to be tried */
 	struct overlay *overlay;
 	struct base_watch *base_watch; /* NULL: not asked for */
 	struct session *session;
@@ -169,6 +170,7 @@ static int settle_base(struct daemon *daemon, struct error *err)
 	if (r < 0)
 		log_message(LOG_ERR, "component '%s': what is active could not be compared with the base: %s", component->name, problem.message);
 	daemon->held = report.outcome == RECONCILE_HELD;
+	daemon->unsettled = r < 0;
 	if (report.outcome != RECONCILE_SWITCHED)
 		return 0;
 	log_message(LOG_NOTICE, "component '%s': taken off: %s", component->name, report.text);
@@ -517,6 +519,8 @@ static int start_control(struct daemon *daemon, struct error *err)
 		r = start_base_watch(daemon, err);
 	if (r < 0)
 		return r;
+	if (daemon->unsettled)
+		switcher_is_unsettled(daemon->switcher);
 	/* Then status says so, too. */
 	if (daemon->held)
 		overlay_tell_unseen(daemon->overlay, "found at the mount");

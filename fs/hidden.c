@@ -19,6 +19,8 @@ struct hidden_link {
 struct hidden {
 	struct hidden_link *links; /* owned */
 	size_t count, alloc;
+	struct node_key *files; /* owned, by key; every file that is hidden, whatever its links */
+	size_t file_count;
 	bool directories; /* a directory is hidden, too */
 };
 
@@ -101,6 +103,34 @@ static int hide_entry(struct hidden *hidden, const struct view *view, uint32_t i
 	return found->links > 1 ? hidden_add(hidden, found->device, found->inode) : 0;
 }
 
+static int key_compare(const struct node_key *a, const struct node_key *b)
+{
+	if (a->high != b->high)
+		return a->high < b->high ? -1 : 1;
+	return a->low < b->low ? -1 : a->low > b->low;
+}
+
+static int file_compare(const void *a, const void *b)
+{
+	return key_compare(a, b);
+}
+
+/* What the base has where the view has something else, or nothing; directories that go are not looked into. */
+static int list_files(struct hidden *hidden, const struct view *view)
+{
+	hidden->files = calloc(view_count(view), sizeof *hidden->files);
+	if (!hidden->files)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < view_count(view); i++) {
+		const struct view_found *found = view_found_at(view, i);
+
+		if (found && S_ISREG(found->type))
+			hidden->files[hidden->file_count++] = node_key_of_base(found->device, found->inode);
+	}
+	qsort(hidden->files, hidden->file_count, sizeof *hidden->files, file_compare);
+	return 0;
+}
+
 static int hide_all(struct hidden *hidden, const struct view *view, int base_fd)
 {
 	int r = 0;
@@ -108,13 +138,6 @@ static int hide_all(struct hidden *hidden, const struct view *view, int base_fd)
 	for (uint32_t i = 0; i < view_count(view) && r == 0; i++)
 		r = hide_entry(hidden, view, i, base_fd);
 	return r;
-}
-
-static int key_compare(const struct node_key *a, const struct node_key *b)
-{
-	if (a->high != b->high)
-		return a->high < b->high ? -1 : 1;
-	return a->low < b->low ? -1 : a->low > b->low;
 }
 
 static int link_compare(const void *a, const void *b)
@@ -146,12 +169,15 @@ int hidden_count(const struct view *view, int base_fd, struct hidden **ret, bool
 	if (!hidden)
 		return view ? -ENOMEM : 0;
 	r = hide_all(hidden, view, base_fd);
+	if (r == 0)
+		r = list_files(hidden, view);
 	*ret_directories = r < 0 || hidden->directories;
-	if (r < 0 || !hidden->count) {
+	if (r < 0 || (!hidden->count && !hidden->file_count)) {
 		hidden_free(hidden);
 		return r;
 	}
-	merge_equal(hidden);
+	if (hidden->count)
+		merge_equal(hidden);
 	*ret = hidden;
 	return 0;
 }
@@ -161,6 +187,7 @@ void hidden_free(struct hidden *hidden)
 	if (!hidden)
 		return;
 	free(hidden->links);
+	free(hidden->files);
 	free(hidden);
 }
 
@@ -169,9 +196,20 @@ nlink_t hidden_links(const struct hidden *hidden, const struct node_key *key)
 	struct hidden_link wanted = { .key = *key };
 	const struct hidden_link *found = NULL;
 
-	if (hidden)
+	if (hidden && hidden->count)
 		found = bsearch(&wanted, hidden->links, hidden->count, sizeof wanted, link_compare);
 	return found ? found->count : 0;
+}
+
+bool hidden_has(const struct hidden *hidden, const struct node_key *key)
+{
+	return hidden && bsearch(key, hidden->files, hidden->file_count, sizeof *key, file_compare);
+}
+
+void hidden_each(const struct hidden *hidden, void (*fn)(void *arg, const struct node_key *key), void *arg)
+{
+	for (size_t i = 0; hidden && i < hidden->file_count; i++)
+		fn(arg, &hidden->files[i]);
 }
 
 void hidden_diff(const struct hidden *old, const struct hidden *new, hidden_fn fn, void *arg)

@@ -10,6 +10,7 @@
  * A link that is made or removed around the mount is not seen until the next switch or refresh (switcher_refresh()).
  */
 
+#include <stdbool.h>
 #include <sys/stat.h>
 
 #include "fs/node.h"
@@ -25,6 +26,11 @@ int hidden_count(const struct view *view, int base_fd, struct hidden **ret, bool
 void hidden_free(struct hidden *hidden); /* NULL is fine */
 /* How many names of the base's inode KEY are hidden. HIDDEN may be NULL. */
 nlink_t hidden_links(const struct hidden *hidden, const struct node_key *key);
+
+/* Is the base's inode KEY a regular file or symlink that the view hides? HIDDEN may be NULL. */
+bool hidden_has(const struct hidden *hidden, const struct node_key *key);
+/* Calls FN for each of them. */
+void hidden_each(const struct hidden *hidden, void (*fn)(void *arg, const struct node_key *key), void *arg);
 
 /* Calls FN for each inode of which OLD and NEW (either may be NULL) hide different numbers. */
 typedef void (*hidden_fn)(void *arg, const struct node_key *key);

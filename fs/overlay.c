@@ -115,14 +115,27 @@ void overlay_leave(struct overlay_guard *guard)
 	guard->overlay = NULL;
 }
 
-struct view *overlay_publish(struct overlay *overlay, struct view *view)
+bool overlay_hides(struct overlay *overlay, const struct node_key *key)
 {
-	struct hidden *hidden;
-	struct view *old;
-	bool directories;
+	SCOPED_LOCK(&overlay->view_lock);
 
-	hidden_count(view, overlay->config.base_fd, &hidden, &directories);
-	hidden_free(overlay->hidden_before);
+	return hidden_has(overlay->hidden, key);
+}
+
+/* Who has a file open that is hidden from now on may write it: each write is seen where no descriptor for it is kept. */
+static void forget_writer(void *arg, const struct node_key *key)
+{
+	struct overlay *overlay = arg;
+	uint64_t id = node_find(overlay->nodes, key);
+
+	if (id)
+		fdcache_drop(overlay->fds, id, FD_WRITE);
+}
+
+static struct view *swap_view(struct overlay *overlay, struct view *view, struct hidden *hidden, bool directories)
+{
+	struct view *old;
+
 	SCOPED_LOCK(&overlay->view_lock);
 	old = overlay->view;
 	overlay->view = view ? view_ref(view) : NULL;
@@ -131,6 +144,20 @@ struct view *overlay_publish(struct overlay *overlay, struct view *view)
 	overlay->hid_directories = overlay->hides_directories;
 	overlay->hides_directories = directories;
 	overlay->generation++;
+	return old;
+}
+
+struct view *overlay_publish(struct overlay *overlay, struct view *view)
+{
+	struct hidden *hidden;
+	struct view *old;
+	bool directories;
+
+	hidden_count(view, overlay->config.base_fd, &hidden, &directories);
+	hidden_free(overlay->hidden_before);
+	old = swap_view(overlay, view, hidden, directories);
+	/* It is the overlay's until the next publish, which has the same caller. */
+	hidden_each(hidden, forget_writer, overlay);
 	return old;
 }
 

@@ -40,6 +40,7 @@ typedef int (*object_heal_fn)(void *arg, const struct hash128 *object, const str
 enum overlay_event {
 	OVERLAY_REPLACED, /* what a patch hides, or would add, is something else now: made, replaced, moved there */
 	OVERLAY_REMOVED,
+	OVERLAY_WRITTEN, /* a file that a patch hides is about to be written, by another name or by who has it open */
 	OVERLAY_REFUSED, /* a patched file was to be written in place: EROFS */
 	OVERLAY_UNSEEN,	 /* never told by a request: the base may have changed otherwise. PATH is what is known of the cause */
 };

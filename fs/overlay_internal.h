@@ -50,6 +50,8 @@ int overlay_keep_handle(struct overlay *overlay, uint64_t id, int fd, dev_t devi
 
 /* Does the view serve anything below directory INDEX? Where the base has lost the directory, deletions alone make none. */
 bool overlay_leads_somewhere(const struct view *view, uint32_t index);
+/* Is the base's inode KEY a file that the view in use hides? */
+bool overlay_hides(struct overlay *overlay, const struct node_key *key);
 /* To whoever listens. PATH may be NULL: it is the node's. */
 void overlay_tell(struct overlay *overlay, enum overlay_event event, uint64_t id, const char *path, pid_t pid, uid_t uid);
 

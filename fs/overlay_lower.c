@@ -285,6 +285,17 @@ static int open_node(struct overlay *overlay, uint64_t id, enum fd_kind kind, ui
 	return open_object(overlay, info.content);
 }
 
+/* What a patch was made for is about to be written: said each time, hence no descriptor is kept for it. */
+static bool writes_hidden(struct overlay *overlay, uint64_t id)
+{
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+
+	if (node_get(overlay->nodes, id, &info) < 0 || info.content || !overlay_hides(overlay, &info.key))
+		return false;
+	overlay_tell(overlay, OVERLAY_WRITTEN, id, NULL, 0, 0);
+	return true;
+}
+
 int overlay_open(struct overlay *overlay, uint64_t id, enum fd_kind kind, struct fdref *ret)
 {
 	uint64_t size;
@@ -297,7 +308,10 @@ int overlay_open(struct overlay *overlay, uint64_t id, enum fd_kind kind, struct
 	fd = open_node(overlay, id, kind, &size);
 	if (fd < 0)
 		return fd;
-	fdcache_add(overlay->fds, id, kind, fd, ret);
+	if (kind == FD_WRITE && writes_hidden(overlay, id))
+		fdref_alone(fd, ret);
+	else
+		fdcache_add(overlay->fds, id, kind, fd, ret);
 	return 0;
 }
 

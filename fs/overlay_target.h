@@ -15,6 +15,8 @@
 
 #include "fs/overlay_internal.h"
 
+#define OVERLAY_ASIDE_MAX 40
+
 enum overlay_target_use {
 	TARGET_MAKE,	/* something new is made there */
 	TARGET_REPLACE, /* something is moved there, over what there is */
@@ -26,32 +28,39 @@ enum overlay_target_use {
 
 struct overlay_target {
 	struct fdref directory; /* of the base; -EBADF: it has none (where something is removed) */
+	uint64_t parent;	/* the directory's node */
 	const char *name;	/* borrowed */
-	char *path;		/* owned; component-relative; where SHADOW is one */
-	uint32_t shadow;	/* the view's entry at the name; VIEW_NONE: there is none, or it has ended */
+	char *path;		/* owned; component-relative; where ENTRY is one */
+	uint32_t entry;		/* the view's entry at the name; VIEW_NONE: there is none */
+	uint32_t shadow;	/* the same, but VIEW_NONE where it has ended */
+	char aside[OVERLAY_ASIDE_MAX]; /* the name that what the view has deleted has meanwhile; "": none */
 };
-#define OVERLAY_TARGET_INIT { FDREF_INIT, NULL, NULL, VIEW_NONE }
+#define OVERLAY_TARGET_INIT { .directory = FDREF_INIT, .parent = 0, .name = NULL, .path = NULL, .entry = VIEW_NONE, .shadow = VIEW_NONE, .aside = "" }
 void overlay_target_release(struct overlay_target *target);
 #define cleanup_overlay_target __attribute__((cleanup(overlay_target_release)))
 
 /*
  * NAME in directory PARENT. Where the view alone has that directory, and something is to be put there, the base gets one. What the view
- * has deleted and the base still has is taken away before something new is made. -EROFS: what is there stays; -ENOTEMPTY,
+ * has deleted and the base still has makes way before something new is made. A directory that is to be removed, and in which the base has
+ * nothing but what the view has deleted, is emptied. -EROFS: what is there stays; -ENOTEMPTY,
  * -EEXIST, -ENOENT, -ENAMETOOLONG as for any directory.
  */
 int overlay_target_open(struct overlay_guard *guard, uint64_t parent, const char *name, enum overlay_target_use use, struct overlay_target *ret);
 /*
- * What the view has deleted and the base still has is taken away, for something of another type to be put there. Nothing where the view says
- * otherwise. -EROFS: it is a directory, which is not taken away in passing.
+ * What the view has deleted and the base still has makes way for something that is to be put there: it is put aside, gone with
+ * overlay_target_changed(), and back again where that is not called. Nothing where the view says otherwise. -EROFS: it is a directory, which is
+ * not taken away in passing.
  */
-int overlay_target_make_way(struct overlay_guard *guard, uint64_t parent, const struct overlay_target *target);
+int overlay_target_make_way(struct overlay_guard *guard, struct overlay_target *target);
 /*
  * What the base said of a change, R, as it is to whoever sees the view: where that has a file, or nothing, over a directory of the base,
  * the directory stays (-EROFS).
  */
 int overlay_target_error(const struct overlay_guard *guard, const struct overlay_target *target, int r);
+/* The entry INDEX of GUARD's view, which is at PATH, ends (view_end()); in the view that has taken its place meanwhile, too. */
+void overlay_end(struct overlay_guard *guard, uint32_t index, const char *path);
 /* The base was changed at the name. */
-void overlay_target_changed(struct overlay_guard *guard, const struct overlay_target *target, enum overlay_event event);
+void overlay_target_changed(struct overlay_guard *guard, struct overlay_target *target, enum overlay_event event);
 /* Whoever has looked at the names of the base must look again. Before the request leaves. */
 void overlay_names_changed(struct overlay *overlay);
 

@@ -163,16 +163,17 @@ static int link_lookup(struct overlay_guard *guard, uint64_t parent, const struc
  * about to replace (dpkg), and what it puts back where it fails. *RET is an O_PATH fd; untouched: the base has nothing there, or something
  * of another type, which could be no link of the node.
  */
-static int open_hidden(struct overlay *overlay, const struct node_info *info, const char *path, int *ret)
+static int open_hidden(const struct overlay_guard *guard, const struct node_info *info, const char *path, int *ret)
 {
-	cleanup_close int fd = path_open(overlay->config.base_fd, path, O_PATH, 0);
+	cleanup_close int fd = path_open(guard->overlay->config.base_fd, path, O_PATH, 0);
 	struct stat st;
 
 	if (fd < 0)
 		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP ? 0 : fd;
 	if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
 		return -errno;
-	if (S_ISDIR(st.st_mode))
+	/* The kernel has checked what the caller may do to the file that he sees: of another owner that says nothing. */
+	if (S_ISDIR(st.st_mode) || (guard->uid != 0 && st.st_uid != info->content->st.st_uid))
 		return -EROFS;
 	if ((st.st_mode & S_IFMT) == (info->type & S_IFMT))
 		*ret = TAKE_FD(fd);
@@ -239,7 +240,7 @@ static bool is_served_at(const struct overlay_guard *guard, const struct node_in
 		hash128_equal(&view_at(guard->view, index)->identity, &info->content->identity);
 }
 
-static int link_patched(struct overlay_guard *guard, uint64_t id, uint64_t parent, const struct overlay_target *target,
+static int link_patched(struct overlay_guard *guard, uint64_t id, uint64_t parent, struct overlay_target *target,
 	struct overlay_entry *ret)
 {
 	cleanup_node_info struct node_info info = NODE_INFO_INIT;
@@ -253,7 +254,7 @@ static int link_patched(struct overlay_guard *guard, uint64_t id, uint64_t paren
 	if (r == 0 && (!info.content || !is_served_at(guard, &info, strbuf_text(&path))))
 		r = -ENOENT;
 	if (r == 0)
-		r = open_hidden(guard->overlay, &info, strbuf_text(&path), &hidden);
+		r = open_hidden(guard, &info, strbuf_text(&path), &hidden);
 	if (r < 0)
 		return r;
 	if (hidden >= 0) {
@@ -340,13 +341,13 @@ static enum overlay_target_use use_of_new_name(unsigned flags)
 
 /* A directory does not go over a file: where that is one that the patch has deleted, it goes first. */
 static int rename_over(struct overlay_guard *guard, const struct overlay_target *from, uint64_t new_parent,
-	const struct overlay_target *to, unsigned flags)
+	struct overlay_target *to, unsigned flags)
 {
 	int r = renameat2(from->directory.fd, from->name, to->directory.fd, to->name, flags) < 0 ? -errno : 0;
 
 	if (r != -ENOTDIR || to->shadow == VIEW_NONE || view_at(guard->view, to->shadow)->kind != VIEW_DELETED)
 		return overlay_target_error(guard, to, r);
-	r = overlay_target_make_way(guard, new_parent, to);
+	r = overlay_target_make_way(guard, to);
 	if (r < 0)
 		return r;
 	return renameat2(from->directory.fd, from->name, to->directory.fd, to->name, flags) < 0 ? -errno : 0;
@@ -556,7 +557,7 @@ static bool removal_begins(struct overlay_guard *guard, uint64_t id, const struc
 		!(info.content->st.st_mode & set_id) || node_path(guard->overlay->nodes, id, &path) < 0)
 		return false;
 	index = view_lookup(guard->view, strbuf_text(&path));
-	if (!is_served_at(guard, &info, strbuf_text(&path)) || open_hidden(guard->overlay, &info, strbuf_text(&path), &fd) < 0)
+	if (!is_served_at(guard, &info, strbuf_text(&path)) || open_hidden(guard, &info, strbuf_text(&path), &fd) < 0)
 		return false;
 	*ret = info.content->st;
 	ret->st_mode = S_IFREG | 0600;
@@ -566,7 +567,7 @@ static bool removal_begins(struct overlay_guard *guard, uint64_t id, const struc
 	if (chmod(link, 0600) < 0)
 		return false;
 	overlay_names_changed(guard->overlay);
-	view_end(guard->view, index);
+	overlay_end(guard, index, strbuf_text(&path));
 	overlay_tell(guard->overlay, OVERLAY_REMOVED, id, strbuf_text(&path), guard->pid, guard->uid);
 	return true;
 }

@@ -18,10 +18,12 @@
 
 #define COMMAND_NAME_MAX 64
 #define RETRY_MS 1000 /* after a failure */
+#define STAT_BYTES_MAX 1024
 
-/* The first change since the thread has looked last: it is the one that the journal names. */
+/* The first change since the thread has looked last, of which it is known who made it: it is the one that the journal names. */
 struct seen {
 	bool any;
+	unsigned long long started; /* the process: a later one of its number is another */
 	enum overlay_event event;
 	char path[PATH_LENGTH_MAX + 1];
 	char command[COMMAND_NAME_MAX];
@@ -83,20 +85,50 @@ static void read_command(pid_t pid, char ret[COMMAND_NAME_MAX])
 	ret[strcspn(ret, "\n")] = '\0';
 }
 
+/* When process PID was started, in ticks since the boot (proc(5), the 22nd field of stat); 0: not known. */
+static unsigned long long read_start(pid_t pid)
+{
+	unsigned long long started = 0;
+	char path[64], text[STAT_BYTES_MAX];
+	cleanup_close int fd = -EBADF;
+	const char *at;
+	ssize_t n;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : io_read(fd, text, sizeof text - 1);
+	if (n < 0)
+		return 0;
+	text[n] = '\0';
+	at = strrchr(text, ')'); /* the name may hold anything */
+	if (!at || sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &started) != 1)
+		return 0;
+	return started;
+}
+
+static bool is_known(enum overlay_event event)
+{
+	return event == OVERLAY_REPLACED || event == OVERLAY_REMOVED;
+}
+
 void reconciler_tell(void *arg, enum overlay_event event, const char *path, pid_t pid, uid_t uid)
 {
 	struct reconciler *reconciler = arg;
+	unsigned long long started = 0;
 	char command[COMMAND_NAME_MAX] = "";
 
-	if (pid > 0 && event != OVERLAY_REFUSED)
+	if (pid > 0 && is_known(event)) {
 		read_command(pid, command);
+		started = read_start(pid);
+	}
 	SCOPED_LOCK(&reconciler->lock);
 	if (event == OVERLAY_REFUSED) {
 		if (!reconciler->refused)
 			snprintf(reconciler->refused_path, sizeof reconciler->refused_path, "%s", path);
 		reconciler->refused = true;
-	} else if (!reconciler->seen.any) {
+	} else if (!reconciler->seen.any || (is_known(event) && !is_known(reconciler->seen.event))) {
 		reconciler->seen.any = true;
+		reconciler->seen.started = started;
 		reconciler->seen.event = event;
 		reconciler->seen.pid = pid;
 		reconciler->seen.uid = uid;
@@ -118,7 +150,7 @@ static int64_t now_ms(void)
 
 static void describe(const struct seen *seen, struct strbuf *cause)
 {
-	const char *verb = seen->event == OVERLAY_REMOVED ? "removed" : "replaced";
+	const char *verb = seen->event == OVERLAY_REMOVED ? "removed" : seen->event == OVERLAY_WRITTEN ? "written" : "replaced";
 
 	if (seen->event == OVERLAY_UNSEEN)
 		strbuf_addstr(cause, seen->path);
@@ -131,7 +163,7 @@ static void describe(const struct seen *seen, struct strbuf *cause)
 /* Who did it: by what /proc says of him, else by what was seen when he asked. */
 static void find_actor(const struct seen *seen, struct journal_actor *ret)
 {
-	if (seen->pid > 0 && journal_actor_of(seen->pid, seen->uid, ret, NULL) == 0)
+	if (seen->pid > 0 && seen->started && read_start(seen->pid) == seen->started && journal_actor_of(seen->pid, seen->uid, ret, NULL) == 0)
 		return;
 	*ret = (struct journal_actor){ .uid = seen->uid, .login_uid = UINT32_MAX, .pid = seen->pid };
 	ret->command = *seen->command ? strdup(seen->command) : NULL;
@@ -206,10 +238,34 @@ static bool await(struct reconciler *reconciler, bool retry, int64_t logged_ms, 
 	return !reconciler->stop;
 }
 
+/*
+ * The first change is looked at at once. Those that come soon after a look wait for one another, for a package manager goes from file to
+ * file; and so does one that is only about to be written. Until then the base is seen wherever it was changed.
+ */
+static void await_quiet(struct reconciler *reconciler, int64_t looked_ms, enum overlay_event event)
+{
+	const int64_t now = now_ms();
+	struct timespec until;
+	SCOPED_LOCK(&reconciler->lock);
+
+	if (event != OVERLAY_WRITTEN && now - looked_ms >= RECONCILER_BUSY_MS)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += RECONCILER_QUIET_MS * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
+	while (!reconciler->stop && pthread_cond_timedwait(&reconciler->told, &reconciler->lock, &until) == 0)
+		;
+	/* What was told of meanwhile is looked at now. */
+	reconciler->seen.any = false;
+}
+
 static void *run(void *arg)
 {
 	struct reconciler *reconciler = arg;
-	int64_t logged_ms = -RECONCILER_LOG_SECONDS * 1000LL;
+	int64_t logged_ms = -RECONCILER_LOG_SECONDS * 1000LL, looked_ms = -RECONCILER_BUSY_MS;
 	char refused[PATH_LENGTH_MAX + 1];
 	struct seen seen = { .any = false };
 	bool go_on = true;
@@ -220,8 +276,11 @@ static void *run(void *arg)
 			log_refused(reconciler, refused);
 			logged_ms = now_ms();
 		}
-		if (seen.any)
+		if (seen.any) {
+			await_quiet(reconciler, looked_ms, seen.event);
 			seen.any = !look(reconciler, &seen, go_on ? RECONCILER_LOCK_MS : 0);
+			looked_ms = now_ms();
+		}
 	}
 	return NULL;
 }

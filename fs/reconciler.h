@@ -19,6 +19,9 @@
 #include "fs/switch.h"
 
 #define RECONCILER_LOG_SECONDS 60
+/* After a look, for so long, others wait for RECONCILER_QUIET_MS. */
+#define RECONCILER_BUSY_MS 1000
+#define RECONCILER_QUIET_MS 100
 /* The store's lock is tried for so long at a time. */
 #define RECONCILER_LOCK_MS 1000
 

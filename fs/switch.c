@@ -37,8 +37,11 @@ struct switcher {
 	struct view *loaded[LOADED_MAX]; /* not completed, counted; the last ones, the newest first: to switch back reads nothing from git */
 	struct oid refused;    /* zero: none */
 	char health[HEALTH_BYTES];
+	char served_health[HEALTH_BYTES]; /* of what is served, whatever else the ref names */
 	struct policy policy;
 	char *prepared_held; /* owned; what does not fit the base of the view that is prepared, and is served by policy; NULL: nothing */
+	const unsigned *settled; /* of the view that is served: what has ended and need not go on to be so; NULL: nothing */
+	bool unsettled;	     /* the ref names what does not fit the base, and could not be moved yet */
 };
 
 static uint64_t now_ns(void)
@@ -82,6 +85,7 @@ int switcher_new(struct store *store, const struct component *component, int bas
 	switcher->served = *view_commit(first);
 	switcher->served_since_us = clock_us();
 	snprintf(switcher->health, sizeof switcher->health, "ok");
+	snprintf(switcher->served_health, sizeof switcher->served_health, "ok");
 	component_ref(component->name, "active", switcher->ref);
 	if (!switcher->name) {
 		switcher_free(switcher);
@@ -224,7 +228,8 @@ static bool look_again(struct switcher *switcher)
 /* HELD NULL: all is well. */
 static void set_health(struct switcher *switcher, const char *held)
 {
-	snprintf(switcher->health, sizeof switcher->health, "%s", held ? held : "ok");
+	snprintf(switcher->served_health, sizeof switcher->served_health, "%s", held ? held : "ok");
+	memcpy(switcher->health, switcher->served_health, sizeof switcher->health);
 }
 
 /* Answers that were made with the old view must be with the kernel before it is told to forget them. */
@@ -233,6 +238,17 @@ static void drain(struct switcher *switcher)
 	while (!overlay_drain(switcher->session->overlay, DRAIN_TIMEOUT_MS))
 		log_message(LOG_WARNING, "component '%s': a request takes longer than %d s; the switch waits for it",
 			switcher->name, DRAIN_TIMEOUT_MS / 1000);
+}
+
+/* What the base shows already it goes on showing; true: somebody should look why. */
+static bool carry_ended(struct switcher *switcher, const struct view *from, const struct view *to)
+{
+	bool any = false;
+
+	if (from && view_carry_ended(from, to, switcher->settled, &any) < 0)
+		log_message(LOG_ERR, "component '%s': out of memory: what was changed in the base a moment ago may be hidden again",
+			switcher->name);
+	return any;
 }
 
 /* What was prepared is served, and the kernel told how that differs from before. */
@@ -245,8 +261,13 @@ static void swap(struct switcher *switcher, uint64_t *ret_paths)
 
 	changed = look_again(switcher);
 	view = TAKE_PTR(switcher->prepared);
+	old = overlay_view(overlay);
+	changed |= carry_ended(switcher, old, view);
+	view_unref(old);
 	old = overlay_publish(overlay, view);
 	drain(switcher);
+	/* By requests that had the old view when it was swapped. */
+	changed |= carry_ended(switcher, old, view);
 	/*
 	 * No directory that leads to something that a view serves is moved or removed through the mount meanwhile. So what the old view's
 	 * directories were is what they were until now, whatever has become of them since; the new view's are what they are now.
@@ -317,47 +338,108 @@ static void say_outcome(struct switcher *switcher, const struct reconcile_report
 		log_message(LOG_WARNING, "component '%s': %s", switcher->name, switcher->health);
 }
 
-/* Serve the view again as it was made, where entries have ended for a change that leaves it as it is. */
-static int show_again(struct switcher *switcher, const struct view *served, struct error *err)
+/* Serve the view again as it was made, where entries had ended (SETTLED) for a change that leaves it as it is. */
+static int show_again(struct switcher *switcher, const struct view *served, const unsigned *settled, struct error *err)
 {
 	uint64_t paths;
-	int r;
+	int r = 0;
 
 	if (!served || !view_any_ended(served))
 		return 0;
-	r = prepare(switcher, &switcher->served, true, err);
+	r = prepare(switcher, &switcher->served, false, err);
+	if (r < 0)
+		return r;
+	switcher->settled = settled;
+	publish(switcher, &paths);
+	switcher->settled = NULL;
+	return 0;
+}
+
+/* The bare base is served, whatever the ref names, until that can be settled. */
+static int withdraw(struct switcher *switcher, const struct oid *base, struct error *err)
+{
+	uint64_t paths;
+	int r = prepare(switcher, base, false, err);
+
 	if (r == 0)
 		publish(switcher, &paths);
 	return r;
 }
 
-static int reconcile_locked(struct switcher *switcher, const char *cause, const struct journal_actor *actor,
+/* What is served is not what the ref names, which was refused: where it does not fit the base any more, nothing of it is left. */
+static int reconcile_served(struct switcher *switcher, const struct target *target, const struct view *served, const unsigned *settled,
+	struct error *err)
+{
+	cleanup_view struct view *view = NULL;
+	cleanup_free char *path = NULL, *removed = NULL;
+	enum view_fit fit;
+	int r = load(switcher, &switcher->served, &view, err);
+
+	if (r == 0)
+		r = view_fit(view, switcher->store, switcher->base_fd, &fit, &path, err);
+	if (r == 0 && view_find_removed(view, served, &removed) < 0)
+		r = error_set(err, -ENOMEM, "out of memory");
+	if (r < 0)
+		return r;
+	if ((fit == VIEW_FITS && !removed) || switcher->policy.base_change != BASE_CHANGE_RETIRE)
+		return show_again(switcher, served, settled, err);
+	log_message(LOG_NOTICE, "component '%s': the base has changed beneath what is served while the ref names what is refused: the bare base is served",
+		switcher->name);
+	return withdraw(switcher, &target->component->base, err);
+}
+
+/* SETTLE: also where the ref names what is not served, for it does not fit the base. */
+static int reconcile_locked(struct switcher *switcher, const char *cause, const struct journal_actor *actor, bool settle,
 	struct reconcile_report *report, struct error *err)
 {
 	const struct activation_server server = server_of(switcher);
 	cleanup_view struct view *served = overlay_view(switcher->session->overlay);
+	cleanup_free unsigned *settled = served ? view_ended_now(served) : NULL;
 	cleanup_target struct target target = TARGET_INIT;
-	int r = load_policy(switcher, err);
+	struct oid base;
+	bool is_active;
+	int r = served && !settled ? error_set(err, -ENOMEM, "out of memory") : load_policy(switcher, err);
 
 	if (r == 0)
 		r = load_target(switcher, &target, err);
-	/* What is served is not what the ref names: it was refused, or is about to be followed, and is looked at then. */
-	if (r < 0 || !oid_equal(&target.component->active, &switcher->served))
-		return r;
-	r = reconcile(&target, switcher->base_fd, served, cause, &server, actor, report, err);
 	if (r < 0)
 		return r;
-	if (report->outcome != RECONCILE_SWITCHED)
-		r = show_again(switcher, served, err);
-	say_outcome(switcher, report);
+	is_active = oid_equal(&target.component->active, &switcher->served);
+	base = target.component->base;
+	if (!is_active && !settle && !switcher->unsettled)
+		return reconcile_served(switcher, &target, served, settled, err);
+	r = reconcile(&target, switcher->base_fd, is_active ? served : NULL, cause, &server, actor, report, err);
+	if (r < 0 && report->path) {
+		/* It does not fit, and is to be seen no longer, whatever keeps it from being written down. */
+		if (is_active && oid_equal(&target.active_before, &switcher->served))
+			withdraw(switcher, &base, NULL);
+		switcher->unsettled = true;
+	}
+	if (r < 0)
+		return r;
+	switcher->unsettled = false;
+	if (report->outcome != RECONCILE_SWITCHED && is_active)
+		r = show_again(switcher, served, settled, err);
+	if (is_active || report->outcome == RECONCILE_SWITCHED)
+		say_outcome(switcher, report);
 	return r;
+}
+
+void switcher_is_unsettled(struct switcher *switcher)
+{
+	{
+		SCOPED_LOCK(&switcher->lock);
+
+		switcher->unsettled = true;
+	}
+	overlay_tell_unseen(switcher->session->overlay, "found at the mount");
 }
 
 int switcher_reconcile(struct switcher *switcher, const char *cause, const struct journal_actor *actor, struct error *err)
 {
 	SCOPED_LOCK(&switcher->lock);
 	cleanup_reconcile_report struct reconcile_report report = RECONCILE_REPORT_INIT;
-	int r = reconcile_locked(switcher, cause, actor, &report, err);
+	int r = reconcile_locked(switcher, cause, actor, false, &report, err);
 
 	drop_prepared(switcher);
 	return r;
@@ -409,7 +491,7 @@ static int perform(struct switcher *switcher, const struct transition_request *r
 
 	if (r == 0)
 		r = perform_once(switcher, request, actor, ret_row, ret_text, err);
-	if (r != -ESTALE || reconcile_locked(switcher, "found by a switch", actor, &report, NULL) < 0 ||
+	if (r != -ESTALE || reconcile_locked(switcher, "found by a switch", actor, true, &report, NULL) < 0 ||
 		report.outcome != RECONCILE_SWITCHED)
 		return r;
 	return perform_once(switcher, request, actor, ret_row, ret_text, err);
@@ -452,14 +534,17 @@ enum follow_outcome switcher_follow(struct switcher *switcher, struct follow_rep
 		return FOLLOW_NOTHING;
 	again = oid_equal(&ret->to, &switcher->refused);
 	if (oid_equal(&ret->to, &switcher->served)) {
-		if (!oid_is_zero(&switcher->refused))
-			snprintf(switcher->health, sizeof switcher->health, "ok");
+		/* What was changed meanwhile was looked at for what was served alone. */
+		if (!oid_is_zero(&switcher->refused)) {
+			memcpy(switcher->health, switcher->served_health, sizeof switcher->health);
+			overlay_tell_unseen(switcher->session->overlay, "found when the ref came back");
+		}
 		switcher->refused = (struct oid){ { 0 } };
 		return FOLLOW_NOTHING;
 	}
 	ret->from = switcher->served;
 	ret->since_us = switcher->served_since_us;
-	if (prepare(switcher, &ret->to, true, &err) == 0) {
+	if (load_policy(switcher, &err) == 0 && prepare(switcher, &ret->to, true, &err) == 0) {
 		publish(switcher, &paths);
 		return FOLLOW_SWITCHED;
 	}
@@ -546,7 +631,7 @@ int switcher_refresh(struct switcher *switcher, const struct journal_actor *acto
 	*ret = (struct refresh_counts){ 0 };
 	r = refresh(switcher, ret, err);
 	if (r == 0 && actor)
-		r = reconcile_locked(switcher, "changed around the mount, found by refresh", actor, &report, err);
+		r = reconcile_locked(switcher, "changed around the mount, found by refresh", actor, true, &report, err);
 	else if (r == 0)
 		overlay_tell_unseen(switcher->session->overlay, "changed around the mount");
 	drop_prepared(switcher);

@@ -7,7 +7,8 @@
  * the kernel is told what it must look up again. Everything that can fail comes before the pointer is
  * swapped; on failure the last good view goes on.
  *
- * Two callers: the control socket, for commands; and fs/ref_watch.h, for a ref moved by plain git.
+ * Its callers: the control socket, for commands; fs/ref_watch.h, for a ref moved by plain git; fs/reconciler.h and fs/base_watch.h, for a
+ * base that changes.
  * Threads: switcher_* take the switcher's own lock, which also guards the store; no handler ever waits for it.
  */
 
@@ -50,6 +51,8 @@ enum follow_outcome switcher_follow(struct switcher *switcher, struct follow_rep
  * (fs/reconcile.h). Where it is left, or fits after all, what has ended of it is served again. CAUSE for the journal and the log. Store locked.
  */
 int switcher_reconcile(struct switcher *switcher, const char *cause, const struct journal_actor *actor, struct error *err);
+/* The ref names what does not fit the base, and could not be settled before there was a switcher: it is tried again. */
+void switcher_is_unsettled(struct switcher *switcher);
 /* The labels of the patches that are applied and touch PATH, with blanks between them; "" where none is known. */
 void switcher_labels_at(struct switcher *switcher, const char *path, struct strbuf *ret);
 /* The policy has been written anew. */
@@ -73,7 +76,7 @@ int switcher_refresh(struct switcher *switcher, const struct journal_actor *acto
 /* The same for a batch of what was seen to change (refresh_changed()). It waits for a switch only where the view speaks of what changed. */
 int switcher_changed(struct switcher *switcher, struct refresh_change *changes, size_t count, struct error *err);
 
-/* The commit served now, and in HEALTH "ok", or which commit is refused and why. */
+/* The commit served now, and in HEALTH "ok", which commit is refused and why, or what does not fit the base and is held. */
 void switcher_state(struct switcher *switcher, struct oid *ret_commit, char *health, size_t health_size);
 
 const char *switcher_name(const struct switcher *switcher);

@@ -2,6 +2,7 @@
 #include "store/fingerprint.h"
 
 #include <endian.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -25,7 +26,8 @@ _Static_assert(sizeof(struct record) == FINGERPRINT_RECORD_BYTES, "the record's 
 
 struct fingerprints {
 	int cache_fd;
-	bool read, changed;
+	bool looked, changed; /* for the file; since it was written */
+	struct stat file; /* as it was when it was read last; st_ino 0: it was not */
 	struct record *slots; /* owned; open addressing by device and inode; a record of zeros is a free slot */
 	size_t slot_count, count;
 };
@@ -104,16 +106,36 @@ static void insert(struct fingerprints *fingerprints, const struct record *recor
 	*slot = *record;
 }
 
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+		a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* Than what is known of the inode: by its ctime, whose fields in this order compare as numbers. */
+static bool is_newer(const struct fingerprints *fingerprints, const struct record *record)
+{
+	const struct record *known;
+
+	if (!fingerprints->slot_count)
+		return true;
+	known = slot_of(fingerprints, record);
+	return is_free(known) || memcmp(&known->fields[5], &record->fields[5], 2 * sizeof *record->fields) < 0;
+}
+
+/* What others have found out is added to what is known; of a file of which both know, they may know more. */
 static void read_file(struct fingerprints *fingerprints)
 {
 	cleanup_strbuf struct strbuf text = STRBUF_INIT;
 	const size_t limit = (size_t)FINGERPRINT_RECORDS_MAX * sizeof(struct record) + sizeof(struct hash128);
 	struct hash128 hash;
+	struct stat now;
 	size_t bytes;
 
-	if (fingerprints->read)
+	fingerprints->looked = true;
+	if (fstatat(fingerprints->cache_fd, FINGERPRINT_FILE, &now, AT_SYMLINK_NOFOLLOW) < 0 || same_file(&now, &fingerprints->file))
 		return;
-	fingerprints->read = true;
+	fingerprints->file = now;
 	if (io_read_file_at(fingerprints->cache_fd, FINGERPRINT_FILE, limit, &text, NULL) < 0 || text.len < sizeof hash)
 		return;
 	bytes = text.len - sizeof hash;
@@ -124,8 +146,14 @@ static void read_file(struct fingerprints *fingerprints)
 		struct record record;
 
 		memcpy(&record, text.buf + at, sizeof record);
-		insert(fingerprints, &record);
+		if (is_newer(fingerprints, &record))
+			insert(fingerprints, &record);
 	}
+}
+
+void fingerprints_read(struct fingerprints *fingerprints)
+{
+	read_file(fingerprints);
 }
 
 bool fingerprints_find(struct fingerprints *fingerprints, const struct stat *st, struct oid *ret)
@@ -133,7 +161,8 @@ bool fingerprints_find(struct fingerprints *fingerprints, const struct stat *st,
 	const struct record wanted = record_of(st);
 	const struct record *slot;
 
-	read_file(fingerprints);
+	if (!fingerprints->looked)
+		read_file(fingerprints);
 	if (!S_ISREG(st->st_mode) || !fingerprints->slot_count)
 		return false;
 	slot = slot_of(fingerprints, &wanted);
@@ -151,7 +180,8 @@ void fingerprints_put(struct fingerprints *fingerprints, const struct stat *st, 
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (!S_ISREG(st->st_mode) || st->st_ctim.tv_sec > now.tv_sec - FINGERPRINT_SETTLE_SECONDS)
 		return;
-	read_file(fingerprints);
+	if (!fingerprints->looked)
+		read_file(fingerprints);
 	/* Most of so many are of files that are gone: those that are not are read once more. */
 	if (fingerprints->count == FINGERPRINT_RECORDS_MAX && is_free(slot_of(fingerprints, &record))) {
 		memset(fingerprints->slots, 0, fingerprints->slot_count * sizeof *fingerprints->slots);
@@ -169,6 +199,7 @@ void fingerprints_save(struct fingerprints *fingerprints)
 
 	if (!fingerprints->changed)
 		return;
+	read_file(fingerprints);
 	for (size_t i = 0; i < fingerprints->slot_count; i++)
 		if (!is_free(&fingerprints->slots[i]))
 			strbuf_add(&text, &fingerprints->slots[i], sizeof *fingerprints->slots);

@@ -4,8 +4,9 @@
 
 /*
  * What a file of a base holds, known by what stat(2) says of it: device, inode, size, mtime and ctime, as git's index does
- * (Documentation/technical/racy-git.txt of git). No unprivileged way leads to another content with the same ctime, so a file whose
- * fingerprint is known need not be read again to know whether a patch still fits it.
+ * (Documentation/technical/racy-git.txt of git). Whoever writes a file changes its ctime, so one whose fingerprint is known need
+ * not be read again to know whether a patch still fits it. But for who stores through a shared mapping: the ctime is of the first store after
+ * a write-back, as for git.
  *
  * The content is named by the id that it has as a blob, for that is what the tree of a base commit says.
  *
@@ -14,7 +15,7 @@
  *
  * Kept in cache/fingerprints: records of FINGERPRINT_RECORD_BYTES, the last of them their XXH3-128; written whole.
  *
- * Calling sequence: fingerprints_new(); find and put, of which the first reads the file; fingerprints_save() after a round of puts.
+ * Calling sequence: fingerprints_new(); then, for each round, fingerprints_read(), find and put, fingerprints_save().
  *
  * Error handling: it is a cache. What cannot be read is not known, what cannot be written is not remembered.
  *
@@ -38,6 +39,8 @@ struct fingerprints;
 /* CACHE_FD, the directory cache/, is borrowed and must outlive it. NULL: out of memory. */
 struct fingerprints *fingerprints_new(int cache_fd);
 void fingerprints_free(struct fingerprints *fingerprints); /* NULL is fine */
+/* What is in the file, where it is another one than was read last: other processes write it, too. */
+void fingerprints_read(struct fingerprints *fingerprints);
 /* The blob that a regular file with these attributes is. false: not known. */
 bool fingerprints_find(struct fingerprints *fingerprints, const struct stat *st, struct oid *ret);
 /* A regular file that had the attributes ST both before and after it was read is BLOB. */

@@ -9,7 +9,8 @@
  *     base-change retire|hold|fail      the base is changed beneath a patch that is applied:
  *        retire   the newer base wins: the whole patch is taken off (default)
  *        hold     the patch goes on hiding what is beneath it
- *        fail     patched paths cannot be replaced or removed (EROFS), and what does not fit is not served
+ *        fail     patched paths cannot be replaced or removed (EROFS); a patch that does not fit is neither applied nor mounted, and one
+ *                 beneath which the base is changed around the mount is served on, and said to fail
  *
  * Error handling: a file that cannot be read or holds anything else is an error that names file and line: nothing is guessed. After a
  * crash: the old file or the new one.

@@ -303,15 +303,20 @@ uint32_t view_child(const struct view *view, uint32_t index, const char *name, s
 
 /* ---- what has ended ---- */
 
+static unsigned times_ended(const struct view *view, uint32_t index)
+{
+	return view->ended ? atomic_load_explicit(&view->ended[index], memory_order_acquire) : 0;
+}
+
 /* release, acquire: who sees that it has ended sees the base as it was changed before. */
 void view_end(const struct view *view, uint32_t index)
 {
-	atomic_store_explicit(&view->ended[index], true, memory_order_release);
+	atomic_fetch_add_explicit(&view->ended[index], 1, memory_order_release);
 }
 
 bool view_is_ended(const struct view *view, uint32_t index)
 {
-	return view->ended && atomic_load_explicit(&view->ended[index], memory_order_acquire);
+	return times_ended(view, index) > 0;
 }
 
 bool view_any_ended(const struct view *view)
@@ -320,6 +325,45 @@ bool view_any_ended(const struct view *view)
 		if (view_is_ended(view, (uint32_t)i))
 			return true;
 	return false;
+}
+
+unsigned *view_ended_now(const struct view *view)
+{
+	unsigned *ended = calloc(view->count, sizeof *ended);
+
+	for (size_t i = 0; ended && i < view->count; i++)
+		ended[i] = times_ended(view, (uint32_t)i);
+	return ended;
+}
+
+bool view_serves_same(const struct view_entry *a, const struct view_entry *b)
+{
+	if (a->kind != b->kind)
+		return false;
+	return (a->kind != VIEW_FILE && a->kind != VIEW_SYMLINK) || oid_equal(&a->blob, &b->blob);
+}
+
+int view_carry_ended(const struct view *from, const struct view *to, const unsigned *settled, bool *ret_any)
+{
+	cleanup_strbuf struct strbuf path = STRBUF_INIT;
+
+	*ret_any = false;
+	for (uint32_t i = 0; i < from->count; i++) {
+		uint32_t index;
+
+		if (times_ended(from, i) == (settled ? settled[i] : 0))
+			continue;
+		strbuf_reset(&path);
+		view_path(from, i, &path);
+		if (strbuf_failed(&path))
+			return -ENOMEM;
+		index = view_lookup(to, strbuf_text(&path));
+		if (index == VIEW_NONE || view_is_ended(to, index) || !view_serves_same(&from->entries[i], &to->entries[index]))
+			continue;
+		view_end(to, index);
+		*ret_any = true;
+	}
+	return 0;
 }
 
 uint32_t view_served_child(const struct view *view, uint32_t index, const char *name, size_t len)

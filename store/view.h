@@ -11,7 +11,7 @@
  * Calling sequence:
  *   view_load()      commit → trie, everything that can be wrong is found here and named;
  *   view_complete()  materialise the objects, and fill in what entries inherit from the base's files;
- *   then it may be published and is never written again. view_ref()/view_unref() count its users.
+ *   then it may be published and is never written again, but for what ends (view_end()). view_ref()/view_unref() count its users.
  *
  * Loading reads the store alone and depends on nothing else: view_copy() makes a second view of one that is not completed yet,
  * to be completed for itself.
@@ -160,6 +160,16 @@ void view_end(const struct view *view, uint32_t index);
 bool view_is_ended(const struct view *view, uint32_t index);
 /* Has view_end() been called for any? */
 bool view_any_ended(const struct view *view);
+/* How often view_end() has been called of each by now: view_count() numbers, which the caller frees. NULL: out of memory. */
+unsigned *view_ended_now(const struct view *view);
+/* Do two entries at one path serve the same, metadata aside? */
+bool view_serves_same(const struct view_entry *a, const struct view_entry *b);
+/*
+ * What has ended in FROM ends in TO, where that has the same at that path; but for what has not ended once more since SETTLED was taken
+ * (view_ended_now(FROM); NULL: nothing is settled). Thus no view that is published forgets what the base has shown already. *RET_ANY: something has ended by this. 0 or
+ * -ENOMEM.
+ */
+int view_carry_ended(const struct view *from, const struct view *to, const unsigned *settled, bool *ret_any);
 /* view_child() as it is served: VIEW_NONE for what has ended, but for a directory. */
 uint32_t view_served_child(const struct view *view, uint32_t index, const char *name, size_t len);
 /* The kind of an entry as it is served: a directory that has ended is a way through. Not for others that have ended. */

@@ -199,6 +199,7 @@ static int read_contents(struct fitting *fitting, struct error *err)
 	struct fingerprints *fingerprints = fitting->store->fingerprints;
 	int r = 0;
 
+	fingerprints_read(fingerprints);
 	for (size_t i = 0; i < subject_count(fitting) && r == 0; i++) {
 		const struct stat st = stat_of(fitting, i);
 

@@ -30,7 +30,7 @@ struct view {
 	struct view_entry *entries; /* owned */
 	uint8_t *records;	    /* owned; enum base_record of each entry */
 	struct oid *recorded;	    /* owned; the blob that the base commit has there: of BASE_FILE and BASE_SYMLINK, else zero */
-	atomic_bool *ended;	    /* owned; view_end(); NULL until completed */
+	atomic_uint *ended;	    /* owned; how often view_end() was called of each entry; NULL until completed */
 	struct view_found *found;   /* owned; what the base has at each entry; NULL until completed */
 	size_t count;
 	struct view_beneath *beneath; /* owned; in order of paths; NULL: nothing */

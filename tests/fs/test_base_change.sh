@@ -138,12 +138,10 @@ relink() {
 remove_added() {
 	must t rm "$BASE/added"
 	[ ! -e "$BASE/added" ] || fail 'added is still there'
-	replace one 'one of 2.0'
 }
 remove_added_directory() {
 	must t rm -r "$BASE/dir"
 	[ ! -e "$BASE/dir" ] || fail 'dir is still there'
-	replace one 'one of 2.0'
 }
 
 case_kind_added() { each_kind 'a file that the patch adds' replace_added; }
@@ -367,6 +365,174 @@ case_changed_around_and_applied() {
 	must v revert thing
 	printf 'one of 2.0\n' >"$LOWER/one"
 	assert_refused 1 "something else at 'one'" v apply thing
+}
+
+# Nobody but us takes the store's lock, for $1 seconds: what the daemon would do has to wait.
+hold_lock() {
+	(
+		flock 9
+		: >"$SCRATCH/locked"
+		sleep "$1"
+	) 9>"$STORE/lock" &
+	HOLDER=$!
+	fs_remember_pid $HOLDER
+	fs_wait_for 10 test -e "$SCRATCH/locked" || fail 'the lock is not to be had'
+	rm "$SCRATCH/locked"
+}
+
+# What the base has shown is never hidden again, nor does what was removed come back, whoever publishes a view meanwhile.
+never_back() {
+	start "$@"
+	cat "$BASE/one" "$BASE/sub/deep" >/dev/null
+	hold_lock 3
+	printf 'one of 2.0\n' >"$BASE/one.new"
+	must t mv "$BASE/one.new" "$BASE/one"
+	must t rm "$BASE/added"
+	while kill -0 $HOLDER 2>/dev/null; do
+		assert_content 'one of 2.0' "$BASE/one"
+		[ ! -e "$BASE/added" ] || fail 'what was removed is back'
+	done
+	await_state a retired
+	assert_bare
+}
+
+case_never_back() { never_back; }
+case_never_back_watched() { never_back --watch; }
+
+# The same where the removal is all there is, and a refresh comes before the thread that follows the base.
+case_removal_is_not_lost() {
+	start --watch
+	ls "$BASE" >/dev/null
+	hold_lock 2
+	must t rm "$BASE/added"
+	printf 'one\n' >"$BASE/one.new"
+	must t mv "$BASE/one.new" "$BASE/one" # the same bytes: that alone would leave the patch
+	must v refresh thing
+	[ ! -e "$BASE/added" ] || fail 'what was removed is back'
+	await_state a retired
+	assert_bare
+	assert_match "'added' was removed" "$(fs_status thing '.patches[0].reason')" 'the reason'
+	assert_match '^rm |refresh thing' "$(fs_status thing '.patches[0].retired_by') " 'who did it, or found it'
+	# It is the base's no more than before: to apply it again is for somebody to decide.
+	must v apply thing a
+	assert_content added "$BASE/added"
+	assert_equal applied "$(state_of a)" 'the patch, applied again'
+}
+
+# While the ref names what is refused, a change takes off what is served all the same; and it stays off when the ref comes back.
+case_changed_while_refused() {
+	start
+	local bad good
+	bad=$(g commit-tree -m bad "$(g rev-parse "refs/veneer/thing/base^{tree}")")
+	good=$(fs_ref thing/active)
+	must g update-ref refs/veneer/thing/active "$bad"
+	refused() { [[ $(fs_status thing .health) == refused:* ]]; }
+	fs_wait_for 20 refused || fail "it was not refused: $(fs_status thing .health)"
+	assert_content 'two, patched' "$BASE/two"
+	printf 'one of 2.0\n' >"$BASE/one.new"
+	must t mv "$BASE/one.new" "$BASE/one"
+	assert_content 'one of 2.0' "$BASE/one"
+	bare() { [ "$(cat "$BASE/two")" = two ] && [ ! -e "$BASE/added" ]; }
+	fs_wait_for 20 bare || fail "half of the patch is served: $(cat "$BASE/two")"
+	must g update-ref refs/veneer/thing/active "$good"
+	sleep 1.5
+	assert_bare
+	assert_refused 1 "something else at 'one'" v apply thing a
+	assert_equal retired "$(state_of a)" 'the patch'
+}
+
+# The patch is off at once, also where it cannot be written down; that is done when it can be.
+case_journal_cannot_be_written() {
+	start
+	chattr +i "$STORE/git/refs/veneer/thing/journal" 2>/dev/null || skip 'no immutable files on this filesystem'
+	printf 'one of 2.0\n' >"$BASE/one.new"
+	must t mv "$BASE/one.new" "$BASE/one"
+	bare() { [ "$(cat "$BASE/two")" = two ] && [ ! -e "$BASE/added" ]; }
+	if ! fs_wait_for 20 bare; then
+		chattr -i "$STORE/git/refs/veneer/thing/journal"
+		fail "half of the patch is served: $(cat "$BASE/two")"
+	fi
+	chattr -i "$STORE/git/refs/veneer/thing/journal"
+	await_state a retired
+	settled() { [ "$(fs_status thing .health)" = ok ] && [ "$(v log thing --json | jq -r '.[0].action')" = retired ]; }
+	fs_wait_for 20 settled || fail "it was not written down: $(fs_status thing .health), $(v log thing --json | jq -r '.[0].action')"
+	assert_bare
+}
+
+# The file that a patch hides has another name, or is open from before: it is written in place.
+case_hidden_file_is_written() {
+	fs_setup
+	make_component
+	ln "$LOWER/two" "$LOWER/another"
+	fs_mount thing "$BASE"
+	exec 5<>"$BASE/one"
+	must v apply thing
+	printf 'two of 2.0\n' >"$BASE/another"
+	await_state a retired
+	assert_content 'two of 2.0' "$BASE/two"
+	assert_bare
+	printf 'two\n' >"$BASE/another"
+	must v apply thing a
+	assert_content 'one, patched' "$BASE/one"
+	printf 'one of 2.0\n' >&5
+	exec 5<&-
+	await_state a retired
+	assert_content 'one of 2.0' "$BASE/one"
+	assert_bare
+}
+
+# What cannot be made leaves the base as it was, the file that the patch has deleted included.
+case_failed_creation() {
+	start
+	: >"$LOWER/fixed"
+	chattr +i "$LOWER/fixed" 2>/dev/null || skip 'no immutable files on this filesystem'
+	if t ln "$BASE/fixed" "$BASE/gone" 2>/dev/null; then
+		chattr -i "$LOWER/fixed"
+		fail 'a link of an immutable file was made'
+	fi
+	chattr -i "$LOWER/fixed"
+	assert_content gone "$LOWER/gone"
+	assert_equal '' "$(ls -A "$LOWER" | grep '^\.veneer' || :)" 'what is left behind'
+	must v revert thing
+	assert_content gone "$BASE/gone"
+}
+
+# A directory of which the patch has deleted all that was in it looks empty, and can be removed.
+case_emptied_directory() {
+	fs_setup
+	make_component
+	rm "$NEXT/sub/deep"
+	assert_equal b "$(fs_create thing -m 'empties it' --supersedes a --from "$NEXT")" 'its label'
+	fs_mount thing "$BASE"
+	must v apply thing b
+	assert_equal '' "$(ls -A "$BASE/sub")" 'what is in it'
+	must t rmdir "$BASE/sub"
+	[ ! -e "$BASE/sub" ] || fail 'it is still there'
+	[ ! -e "$LOWER/sub" ] || fail 'it is in the base'
+	# The base has come nearer to the patch, which goes on.
+	must v refresh thing
+	assert_equal applied "$(state_of b)" 'the patch'
+	[ ! -e "$BASE/sub" ] || fail 'it is back'
+}
+
+# The health of what is held comes back when a ref that was refused does.
+case_hold_and_refused() {
+	start
+	must v policy set thing base-change hold
+	printf 'one of 2.0\n' >"$BASE/one.new"
+	must t mv "$BASE/one.new" "$BASE/one"
+	health() { [[ $(fs_status thing .health) == "$1"* ]]; }
+	fs_wait_for 20 health hold: || fail "it is not held: $(fs_status thing .health)"
+	local good
+	good=$(fs_ref thing/active)
+	must g update-ref refs/veneer/thing/active "$(g commit-tree -m bad "$(g rev-parse "refs/veneer/thing/base^{tree}")")"
+	fs_wait_for 20 health refused: || fail "it was not refused: $(fs_status thing .health)"
+	must g update-ref refs/veneer/thing/active "$good"
+	fs_wait_for 20 health hold: || fail "what is held is not said any more: $(fs_status thing .health)"
+	must v policy set thing base-change fail
+	must v refresh thing
+	fs_wait_for 20 health fail: || fail "by the other policy: $(fs_status thing .health)"
+	assert_content 'one, patched' "$BASE/one"
 }
 
 # Of two patches the one goes whose base has changed.

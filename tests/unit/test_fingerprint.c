@@ -86,6 +86,33 @@ static off_t file_size(const struct cache *cache)
 	return fstatat(cache->fd, FINGERPRINT_FILE, &st, 0) < 0 ? -1 : st.st_size;
 }
 
+/* What another process finds out and writes meanwhile is known after the next reading, and not lost by the next writing. */
+Test(fingerprint, two_processes_add_to_it)
+{
+	cache_auto cache = cache_make();
+	struct fingerprints *other = fingerprints_new(cache.fd);
+	struct stat first = settled(1), second = settled(2), newer = settled(1);
+	const struct oid two = blob_of(2), three = blob_of(3);
+
+	newer.st_ctim.tv_sec++;
+	put(&cache, &first, 1);
+	fingerprints_save(cache.fingerprints);
+	fingerprints_put(other, &second, &two);
+	fingerprints_put(other, &newer, &three);
+	fingerprints_save(other);
+	cr_expect_eq(known(&cache, &second), 0);
+	fingerprints_read(cache.fingerprints);
+	cr_expect_eq(known(&cache, &second), 2);
+	cr_expect_eq(known(&cache, &newer), 3);
+	/* The older record of an inode does not take the place of the newer one. */
+	put(&cache, &second, 2);
+	fingerprints_save(cache.fingerprints);
+	reload(&cache);
+	cr_expect_eq(known(&cache, &newer), 3);
+	cr_expect_eq(known(&cache, &second), 2);
+	fingerprints_free(other);
+}
+
 Test(fingerprint, what_was_put_is_found_now_and_after_a_reload)
 {
 	cache_auto cache = cache_make();

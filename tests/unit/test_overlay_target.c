@@ -27,7 +27,7 @@ struct target_scene {
 
 static void write_down(void *arg, enum overlay_event event, const char *path, pid_t pid, uid_t uid)
 {
-	static const char *const names[] = { "replaced", "removed", "refused", "unseen" };
+	static const char *const names[] = { "replaced", "removed", "written", "refused", "unseen" };
 	struct strbuf *events = arg;
 
 	strbuf_addf(events, "%s%s %s", events->len ? ", " : "", names[event], path);

@@ -550,6 +550,50 @@ Test(view, diff_stops)
 	cr_expect_eq(calls, 1);
 }
 
+/* What the base has shown at a path, a view that is published later shows there too, where it has the same. */
+Test(view, what_has_ended_is_carried_over)
+{
+	scene_auto scene = scene_make("echo 1 >a; echo 1 >b; echo 1 >d");
+	struct oid one = scene_patch(&scene, "one", "echo 2 >a; echo 2 >b; echo 2 >c; rm d; mkdir e; echo 2 >e/f");
+	struct oid other = scene_patch(&scene, "other", "echo 3 >a; echo 2 >b; echo 3 >c; echo 3 >d");
+	cleanup_view struct view *from = scene_view(&scene, &one);
+	cleanup_view struct view *same = scene_view(&scene, &one);
+	cleanup_view struct view *again = scene_view(&scene, &one);
+	cleanup_view struct view *another = scene_view(&scene, &other);
+	static const char *const paths[] = { "a", "b", "c", "d", "e/f" };
+	cleanup_free unsigned *settled = NULL;
+	bool any;
+
+	cr_assert_eq(view_carry_ended(from, same, NULL, &any), 0);
+	cr_expect(!any && !view_any_ended(same));
+	view_end(from, view_lookup(from, "a"));
+	settled = view_ended_now(from);
+	cr_assert(settled);
+	for (size_t i = 1; i < ARRAY_SIZE(paths); i++)
+		view_end(from, view_lookup(from, paths[i]));
+	cr_assert_eq(view_carry_ended(from, same, NULL, &any), 0);
+	cr_expect(any);
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		cr_expect(view_is_ended(same, view_lookup(same, paths[i])), "%s", paths[i]);
+	/* But for what had ended before, and is settled. */
+	cr_assert_eq(view_carry_ended(from, again, settled, &any), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		cr_expect_eq(view_is_ended(again, view_lookup(again, paths[i])), i > 0, "%s", paths[i]);
+	/* What ends once more is not settled. */
+	view_end(from, view_lookup(from, "a"));
+	cr_assert_eq(view_carry_ended(from, again, settled, &any), 0);
+	cr_expect(any && view_is_ended(again, view_lookup(again, "a")));
+	/* A view that has something else there has something new to show. */
+	cr_assert_eq(view_carry_ended(from, another, NULL, &any), 0);
+	cr_expect(!view_is_ended(another, view_lookup(another, "a")));
+	cr_expect(view_is_ended(another, view_lookup(another, "b")));
+	cr_expect(!view_is_ended(another, view_lookup(another, "c")));
+	cr_expect(!view_is_ended(another, view_lookup(another, "d")));
+	/* Twice is once. */
+	cr_assert_eq(view_carry_ended(from, same, NULL, &any), 0);
+	cr_expect(!any);
+}
+
 Test(view, references)
 {
 	scene_auto scene = scene_make("true");
