@@ -419,6 +419,25 @@ case_removal_is_not_lost() {
 	assert_equal applied "$(state_of a)" 'the patch, applied again'
 }
 
+# The daemon dies before anything of it is written down: the next mount finds it.
+case_killed_before_it_is_written_down() {
+	start
+	hold_lock 3
+	printf 'one of 2.0\n' >"$BASE/one.new"
+	must t mv "$BASE/one.new" "$BASE/one"
+	assert_content 'one of 2.0' "$BASE/one"
+	kill -KILL "$FS_DAEMON"
+	wait "$FS_DAEMON" || :
+	assert_equal applied "$(v log thing --json | jq -r '.[0].action')" 'the journal'
+	must t umount -l "$BASE"
+	wait $HOLDER
+	fs_mount thing "$BASE"
+	assert_bare
+	assert_equal retired "$(state_of a)" 'the patch'
+	assert_equal retired "$(v log thing --json | jq -r '.[0].action')" 'the journal'
+	must t git -C "$STORE/git" fsck --strict
+}
+
 # While the ref names what is refused, a change takes off what is served all the same; and it stays off when the ref comes back.
 case_changed_while_refused() {
 	start
