@@ -163,8 +163,13 @@ static void describe(const struct seen *seen, struct strbuf *cause)
 /* Who did it: by what /proc says of him, else by what was seen when he asked. */
 static void find_actor(const struct seen *seen, struct journal_actor *ret)
 {
-	if (seen->pid > 0 && seen->started && read_start(seen->pid) == seen->started && journal_actor_of(seen->pid, seen->uid, ret, NULL) == 0)
-		return;
+	if (seen->pid > 0 && seen->started && read_start(seen->pid) == seen->started &&
+		journal_actor_of(seen->pid, seen->uid, ret, NULL) == 0) {
+		/* One that has ended, and is not waited for yet, has no command line. */
+		if (ret->command && *ret->command)
+			return;
+		journal_actor_release(ret);
+	}
 	*ret = (struct journal_actor){ .uid = seen->uid, .login_uid = UINT32_MAX, .pid = seen->pid };
 	ret->command = *seen->command ? strdup(seen->command) : NULL;
 }

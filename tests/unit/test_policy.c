@@ -137,7 +137,7 @@ Test(policy, what_is_saved_is_loaded)
 
 		must_pass(policy_save(bench.store, "app", &policy, &err));
 		must_pass(policy_load(bench.store, "app", &loaded, &err));
-		cr_expect_eq(loaded.base_change, i);
+		cr_expect_eq((int)loaded.base_change, i);
 	}
 	bench_run(&bench, "test \"$(stat -c %a store/policy store/policy/app | tr '\\n' ' ')\" = '700 600 '");
 	bench_run(&bench, "test \"$(ls -A store/policy)\" = app");

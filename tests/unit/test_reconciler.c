@@ -223,9 +223,9 @@ Test(reconciler, stopping_does_not_wait_for_a_lock)
 {
 	daemon_scene_auto scene = daemon_scene_make("a b");
 	cleanup_close int lock = (int)must_pass(store_lock(scene.made.scene.bench.store, 1000, &err));
-
 	const time_t before = time(NULL);
 
+	cr_assert_geq(lock, 0);
 	start(&scene);
 	replace(&scene, "x", "one");
 	stop(&scene);
