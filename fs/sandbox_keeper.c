@@ -39,8 +39,12 @@ static int attach(struct keeper *keeper, struct error *err)
 
 	if (unshare(CLONE_NEWNS) < 0)
 		return error_errno(err, errno, "make a mount namespace");
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return error_errno(err, errno, "keep the namespace's mounts private");
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+		if (errno != EINVAL)
+			return error_errno(err, errno, "keep the namespace's mounts private");
+		return error_set(err, -EINVAL,
+			"the root directory is no mount point, as in a chroot(1), and what the command sees cannot be kept private: bind the new root onto itself before, with 'mount --bind ROOT ROOT'");
+	}
 	/* Else the namespace would hold the filesystem, and its daemon, while others take it off. */
 	if (job->mounted && umount2(job->directory, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 		return error_errno(err, errno, "take the mount off '%s' in the namespace", job->directory);
