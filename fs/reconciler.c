@@ -196,8 +196,12 @@ static bool look(struct reconciler *reconciler, const struct seen *seen, int loc
 	cleanup_close int lock = store_lock(store, lock_ms, &err);
 	int r;
 
-	if (lock < 0)
+	if (lock < 0) {
+		/* Another command at work is waited for; that there is no lock to be had is said. */
+		if (lock != -ETIMEDOUT)
+			log_problem(reconciler, err.message);
 		return false;
+	}
 	describe(seen, &cause);
 	find_actor(seen, &actor);
 	r = switcher_reconcile(reconciler->switcher, strbuf_text(&cause), &actor, &err);

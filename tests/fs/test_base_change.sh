@@ -478,6 +478,22 @@ case_journal_cannot_be_written() {
 	assert_bare
 }
 
+# Where the store cannot be locked at all, that is said; and what is late is done as soon as it can be.
+case_store_cannot_be_locked() {
+	start
+	must mv "$STORE/lock" "$SCRATCH/lock"
+	must mkdir "$STORE/lock"
+	printf 'one of 2.0\n' >"$BASE/one.new"
+	must t mv "$BASE/one.new" "$BASE/one"
+	assert_content 'one of 2.0' "$BASE/one"
+	said() { grep -q "could not be compared with it: store .*lock 'lock'" "$FS_LOG"; }
+	fs_wait_for 20 said || fail "nothing was said: $(tail -n 3 "$FS_LOG")"
+	must rmdir "$STORE/lock"
+	must mv "$SCRATCH/lock" "$STORE/lock"
+	await_state a retired
+	assert_bare
+}
+
 # The file that a patch hides has another name, or is open from before: it is written in place.
 case_hidden_file_is_written() {
 	fs_setup
