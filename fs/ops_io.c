@@ -356,6 +356,9 @@ void ops_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct
 
 	if (n == 0)
 		n = content_change_begin(req, ino_out, FSETID_NOT_SAID, &to);
+	/* Nothing is copied to what is appended to: the kernel reads and writes instead. */
+	if (n == 0 && appends_only(to.file.fd))
+		n = -EXDEV;
 	if (n == 0) {
 		n = copy_file_range(from.fd, &off_in, to.file.fd, &off_out, len < COPY_MAX ? len : COPY_MAX,
 			(unsigned)flags);

@@ -484,8 +484,8 @@ static int set_size(struct overlay *overlay, uint64_t id, off_t size)
 }
 
 /*
- * Work as the caller, where his change may end set-id bits. SET_KILL goes from *SET where there are none, or where it is alone
- * and they stay. 0 or a negative errno.
+ * Work as the caller, where his change may end set-id bits. SET_KILL goes from *SET where there are none and something else is to
+ * be set, or where it is alone and they stay. 0 or a negative errno.
  */
 static int kill_begin(const struct change *change, const struct overlay_cred *cred, unsigned *set, struct creds *creds)
 {
@@ -495,7 +495,9 @@ static int kill_begin(const struct change *change, const struct overlay_cred *cr
 	if (fstatat(change->ref.fd, "", &st, AT_EMPTY_PATH) < 0)
 		return -errno;
 	if (!setid_is_set(&st)) {
-		*set &= ~(unsigned)SET_KILL;
+		/* Alone it is a chown(2) for no owner: the filesystem beneath says what it is worth. */
+		if (*set != SET_KILL)
+			*set &= ~(unsigned)SET_KILL;
 		return 0;
 	}
 	if (*set & SET_SIZE || !caller_has_fsetid(&caller)) {

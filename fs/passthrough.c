@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fs/kernel_abi.h"
@@ -11,6 +12,14 @@
 
 #define SAMPLE_NAMES_MAX 1000u
 #define SAMPLE_DEPTH_MAX 8u
+
+/* The kernel would let it be mapped, and written in any place, for it does not know of the attribute. */
+static bool is_append_only(int fd)
+{
+	struct statx st;
+
+	return statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) == 0 && st.stx_attributes & STATX_ATTR_APPEND;
+}
 
 static int backing_make(struct session *session, uint64_t id, int32_t *ret_backing)
 {
@@ -20,6 +29,8 @@ static int backing_make(struct session *session, uint64_t id, int32_t *ret_backi
 
 	if (r < 0)
 		return r;
+	if (is_append_only(file.fd))
+		return -EOPNOTSUPP;
 	map.fd = file.fd;
 	backing = session_backing_open(session, &map);
 	if (backing < 0)

@@ -10,7 +10,7 @@
  * so the backing id belongs to the node and is counted there.
  *
  * Filesystems stack two deep at most, and some have no files that can be read so: what lies there is read
- * through us and the kernel's page cache, as in cached mode.
+ * through us and the kernel's page cache, as in cached mode. So is a file that can only be appended to (chattr +a).
  */
 
 #include <stdbool.h>

@@ -1,11 +1,19 @@
 #!/bin/bash
 # The filesystem beneath is the oracle: the same operations on a plain directory and through a mount, the same results.
-# Which operations, and which differences are allowed, is in tests/tools/fs_stress/ (`fs_stress --allowed` says them).
+# Which operations, and which differences are declared, is in tests/tools/fs_stress/ (`fs_stress --declared` says them).
 #
 # Environment: VENEER_STRESS_OPERATIONS and VENEER_STRESS_SEEDS, for the long form: so many operations, and seeds of each kind
 # of mount. What a difference leaves behind is the fewest operations that make it: put them here as a case.
 . "$(dirname "$0")/lib.sh"
 if [ -n "${VENEER_STRESS_OPERATIONS-}" ]; then VENEER_CASE_SECONDS=${VENEER_CASE_SECONDS:-36000}; fi
+
+# What the mount hides, by another path: $BENEATH.
+show_beneath() {
+	BENEATH=$SCRATCH/beneath
+	mkdir "$BENEATH"
+	mount --bind "$BASE" "$BENEATH" && mount --make-private "$BENEATH"
+	fs_remember_mount "$BENEATH"
+}
 
 # pair [mount's options]: $PLAIN and $BASE, which is mounted, on one filesystem.
 pair() {
@@ -13,6 +21,7 @@ pair() {
 	PLAIN=$SCRATCH/plain BASE=$SCRATCH/base
 	mkdir "$PLAIN" "$BASE"
 	fs_component thing "$BASE"
+	show_beneath
 	fs_mount thing "$BASE" --write through "$@"
 }
 
@@ -37,6 +46,7 @@ patched_pair() {
 	fs_component thing "$BASE"
 	fs_create thing -m patch --from "$PLAIN" >/dev/null
 	must v apply thing
+	show_beneath
 	fs_mount thing "$BASE" --write through "$@"
 }
 
@@ -44,7 +54,7 @@ patched_pair() {
 replay() {
 	pair --io "$1"
 	cat >"$SCRATCH/trace"
-	tool fs_stress "$PLAIN" "$BASE" --replay "$SCRATCH/trace" >"$SCRATCH/said" || fail "--io $1: $(cat "$SCRATCH/said")"
+	tool fs_stress "$PLAIN" "$BASE" --beneath "$BENEATH" --replay "$SCRATCH/trace" >"$SCRATCH/said" || fail "--io $1: $(cat "$SCRATCH/said")"
 }
 
 both_cached() {
@@ -67,11 +77,13 @@ stress() {
 	[ -z "${VENEER_STRESS_OPERATIONS-}" ] || operations=$((operations / seeds))
 	for ((seed = first; seed < first + seeds; seed++)); do
 		status=0
-		T=$((operations / 100 + 400)) tool fs_stress "$PLAIN" "$BASE" --seed "$seed" --operations "$operations" \
-			--processes $((2 + seed % 3)) >"$SCRATCH/said" || status=$?
-		cat "$SCRATCH/said"
+		T=$((operations / 100 + 400)) tool fs_stress "$PLAIN" "$BASE" --beneath "$BENEATH" --seed "$seed" \
+			--operations "$operations" --processes $((2 + seed % 3)) --statistics >"$SCRATCH/said" || status=$?
+		grep -v -e '^declared:' -e ' done .* refused$' "$SCRATCH/said"
+		cat "$SCRATCH/said" >>"$SCRATCH/all"
 		[ $status -eq 0 ] || fail "seed $seed: the mount and a plain directory differ"
 	done
+	sed -n 's/^declared: //p' "$SCRATCH/all" | awk '{ n = $(NF - 1); NF -= 2; met[$0] += n } END { for (d in met) print met[d], d }' | sort -k2
 	if [ ! -d "$BASE/P" ]; then
 		fs_umount thing "$BASE"
 		must tool fs_stress --compare "$PLAIN" "$BASE"
@@ -210,6 +222,87 @@ append_only() {
 	t chattr -a "$BASE/log"
 	assert_match 'Operation not permitted' "$(cat "$SCRATCH/said")" 'a write to the beginning'
 	assert_equal $'first\nsecond' "$(cat "$SCRATCH/log")" 'what a file has that can only be appended to'
+}
+
+# Nor in a mapping: who may append may map it.
+case_append_only_mapped() { both append_only_mapped; }
+append_only_mapped() {
+	can_append_only || { fs_setup; skip 'the scratch filesystem has no append-only files'; }
+	pair --io "$1"
+	echo first >"$BENEATH/log" && chattr +a "$BENEATH/log"
+	tool mmap_write --append "$BASE/log" 0 EVIL >"$SCRATCH/said" 2>&1 || :
+	t cat "$BENEATH/log" >"$SCRATCH/log"
+	t chattr -a "$BASE/log"
+	assert_match 'Operation not permitted' "$(cat "$SCRATCH/said")" 'what the program is told'
+	assert_equal first "$(cat "$SCRATCH/log")" 'what the file has'
+}
+
+# A file that was opened before it was append-only is copied to as it is written to.
+case_copy_to_append_only() { both copy_to_append_only; }
+copy_to_append_only() {
+	can_append_only || { fs_setup; skip 'the scratch filesystem has no append-only files'; }
+	replay "$1" <<-'TRACE'
+		open 0 u0 p 0/b 2 RDWR|CREAT 0777 022
+		open 0 u0 p 0/e 5 RDWR|CREAT 0666 00
+		write 0 u0 p 5 12862
+		flags 0 u0 p 2 1
+		copy 0 u0 p 5 0 2 0 6303
+		fstat 0 u0 p 2
+		copy 0 u0 p 5 0 2 100 6303
+		flags 0 u0 p 2 0
+	TRACE
+}
+
+# chown(2) for no owner: an immutable file refuses that, too.
+case_chown_of_immutable() { both chown_of_immutable; }
+chown_of_immutable() {
+	can_append_only || { fs_setup; skip 'the scratch filesystem has no append-only files'; }
+	replay "$1" <<-'TRACE'
+		open 0 u0 p 0/b 2 RDWR|CREAT 0777 022
+		chown 0 u0 p 0/b -1 -1 1
+		flags 0 u0 p 2 2
+		chown 0 u0 p 0/b -1 -1 1
+		flags 0 u0 p 2 0
+	TRACE
+}
+
+# declared NAME IO: the trace on standard input is as it is declared, and meets NAME.
+declared() {
+	pair --io "$2"
+	cat >"$SCRATCH/trace"
+	tool fs_stress "$PLAIN" "$BASE" --beneath "$BENEATH" --statistics --replay "$SCRATCH/trace" >"$SCRATCH/said" || fail "$(cat "$SCRATCH/said")"
+	assert_match "declared: $1 +1 met" "$(cat "$SCRATCH/said")" 'what it met'
+}
+
+case_declared_far_write() {
+	declared 'far write' cached <<-'TRACE'
+		open 0 u1 p 0/a 1 RDWR|CREAT 06777 00
+		pwrite 0 u1 p 1 70368744177664 10
+		fstat 0 u0 p 1
+		pwrite 0 u1 p 1 7 10
+	TRACE
+}
+
+case_declared_acl_mode() {
+	fs_have_passthrough || { fs_setup; skip "passthrough needs Linux 6.9, this is $(uname -r)"; }
+	declared 'acl mode' passthrough <<-'TRACE'
+		open 0 u2 p 0/a 1 RDWR|CREAT 02666 00
+		setacl 0 u2 p 0/a 0 0
+		pwrite 0 u2 p 1 7 10
+		fstat 0 u0 p 1
+	TRACE
+}
+
+# Why holes are compared with the file beneath (fs_stress --declared): on a plain filesystem they are no function of what was done.
+case_holes_depend_on_the_cache() {
+	fs_setup
+	first_data() { perl -e 'open(F, "<", $ARGV[0]) or die; my $at = sysseek(F, 0, 3); print defined $at ? $at + 0 : "none"' "$1"; }
+	t fallocate -l 131072 "$SCRATCH/file" || skip 'the scratch filesystem cannot reserve blocks'
+	local before
+	before=$(first_data "$SCRATCH/file")
+	t cat "$SCRATCH/file" >/dev/null
+	[ "$before" = none ] && [ "$(first_data "$SCRATCH/file")" = 0 ] ||
+		skip 'the scratch filesystem says the same whatever the cache holds'
 }
 
 can_append_only() {

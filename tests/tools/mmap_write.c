@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * mmap_write FILE OFFSET TEXT: writes TEXT into FILE through a shared mapping and syncs it. Exit
+ * mmap_write [--append] FILE OFFSET TEXT: writes TEXT into FILE, opened to append, through a shared mapping and syncs it. Exit
  * status 0, or 1 with the failed call and its errno's text on standard error.
  */
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -14,15 +15,19 @@
 
 int main(int argc, char **argv)
 {
+	bool append = argc > 1 && strcmp(argv[1], "--append") == 0;
 	char *end = NULL;
+
+	argc -= append;
+	argv += append;
 	size_t offset = argc == 4 ? strtoul(argv[2], &end, 10) : 0;
 	struct stat st;
 
 	if (argc != 4 || *end != '\0') {
-		fprintf(stderr, "usage: mmap_write FILE OFFSET TEXT\n");
+		fprintf(stderr, "usage: mmap_write [--append] FILE OFFSET TEXT\n");
 		return 2;
 	}
-	cleanup_close int fd = open(argv[1], O_RDWR | O_CLOEXEC);
+	cleanup_close int fd = open(argv[1], O_RDWR | O_CLOEXEC | (append ? O_APPEND : 0));
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		perror("open");
 		return 1;

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two trees compared, and the differences that are allowed. */
+/* Two trees compared. */
 #include "stress.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
@@ -17,104 +15,6 @@
 #define NAMES_MAX 4000
 #define LINKS_MAX 8192
 #define VALUES_MAX 65536
-#define ALLOCATED_MAX (1 << 20)
-
-/* ---- allowed differences ---- */
-
-/* Inodes of the plain side that got blocks in other ways than by write(2); of all processes. */
-static atomic_bool *allocated;
-
-void compare_begin(void)
-{
-	allocated = mmap(NULL, ALLOCATED_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (allocated == MAP_FAILED)
-		abort();
-}
-
-bool has_odd_blocks(int fd)
-{
-	struct stat st;
-
-	return fstat(fd, &st) == 0 && st.st_blocks && atomic_load(&allocated[st.st_ino % ALLOCATED_MAX]);
-}
-
-void note_allocation(int fd, bool is)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) == 0 && (is || !st.st_blocks))
-		atomic_store(&allocated[st.st_ino % ALLOCATED_MAX], is);
-}
-
-static bool is(const struct operation *operation, const char *name)
-{
-	return strcmp(operation_kinds[operation->kind].name, name) == 0;
-}
-
-static bool is_tmpfile(struct side sides[2], const struct operation *operation, const struct result results[2])
-{
-	return is(operation, "tmpfile") && results[1].value < 0 && results[1].error == EOPNOTSUPP;
-}
-
-static bool is_hole_of_odd_blocks(struct side sides[2], const struct operation *operation, const struct result results[2])
-{
-	bool seeks = is(operation, "holes") ||
-		(is(operation, "seek") && (operation->number[2] == SEEK_DATA || operation->number[2] == SEEK_HOLE));
-
-	return seeks && has_odd_blocks(side_slot(&sides[0], operation->number[0]));
-}
-
-static bool is_far_seek(struct side sides[2], const struct operation *operation, const struct result results[2])
-{
-	return is(operation, "seek") && results[0].error == EINVAL && results[1].value > FAR_OFFSET;
-}
-
-static bool is_far_copy_of_nothing(struct side sides[2], const struct operation *operation, const struct result results[2])
-{
-	return is(operation, "copy") && results[0].error == EFBIG && results[1].value == 0;
-}
-
-/* Keep it short: each line is something that a user can meet. */
-static struct {
-	const char *name, *reason;
-	bool (*allows)(struct side sides[2], const struct operation *operation, const struct result results[2]);
-	unsigned long met;
-} allowed[] = {
-	{ "tmpfile", "O_TMPFILE is refused with EOPNOTSUPP: libfuse 3.14 cannot hand on FUSE_TMPFILE", is_tmpfile, 0 },
-	{ "holes", "what SEEK_DATA says of files that fallocate(2) or a mapping has worked on depends on the pages in which the cache holds them",
-		is_hole_of_odd_blocks, 0 },
-	{ "far seek", "to an offset that no file of the filesystem beneath can have one may seek through FUSE, which does not know of it; "
-		      "to write there is refused as beneath", is_far_seek, 0 },
-	{ "far copy", "to copy nothing to such an offset is no error", is_far_copy_of_nothing, 0 },
-	/* What follows is not done at all: it would leave different files behind. */
-	{ "setfl", "under passthrough the kernel writes to the file behind with the O_APPEND that the file was opened with: F_SETFL "
-		   "does not change it (not done where a probe finds it so)", NULL, 0 },
-	{ "far write", "a write that the filesystem refuses (too far, or no range to zero) has ended set-id bits before, where its "
-		       "caller may not keep them (not done)", NULL, 0 },
-	{ "acl mode", "under passthrough a set-gid file that an ACL made executable by its group keeps the bit when a member writes to it "
-		      "before anybody has asked for its mode: the kernel goes by the mode that it had (always asked for)", NULL, 0 },
-	{ "pipe times", "what is written to a pipe or device does not change the times of its name (not compared)", NULL, 0 },
-	{ "append-only and immutable", "in cached mode such a file can be opened to be written, and what is written is refused (not done)",
-		NULL, 0 },
-	{ "collapse", "fallocate(2) that collapses or inserts a range is EOPNOTSUPP through FUSE (not done)", NULL, 0 },
-};
-
-const char *difference_allowed(struct side sides[2], const struct operation *operation, const struct result results[2])
-{
-	for (size_t i = 0; i < ARRAY_SIZE(allowed); i++) {
-		if (allowed[i].allows && allowed[i].allows(sides, operation, results)) {
-			allowed[i].met++;
-			return allowed[i].reason;
-		}
-	}
-	return NULL;
-}
-
-void allowed_print(FILE *to)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(allowed); i++)
-		fprintf(to, "%s: %s\n", allowed[i].name, allowed[i].reason);
-}
 
 /* ---- trees ---- */
 
@@ -232,7 +132,7 @@ static bool compare_content(struct comparison *comparison, const char *path, con
 			fds[side] < 0 ? 0 : hash_content(fds[side]));
 	}
 	same = strcmp(texts[0], texts[1]) == 0 || differ(comparison, path, "content", texts[0], texts[1]);
-	if (same && holes[0] != holes[1] && !has_odd_blocks(fds[0]))
+	if (same && holes[0] != holes[1] && !holes_are_declared(fds))
 		same = differ(comparison, path, "holes", "some", "others");
 	for (int side = 0; side < 2; side++) {
 		if (fds[side] >= 0)
@@ -266,7 +166,7 @@ static bool compare_entry(struct comparison *comparison, const char *path, const
 		else
 			describe_stat(&st[side], texts[side]);
 	}
-	if (strcmp(texts[0], texts[1]) != 0)
+	if (strcmp(texts[0], texts[1]) != 0 && !times_are_declared(&st[0], texts))
 		return differ(comparison, path, "stat", texts[0], texts[1]);
 	if (!compare_links(comparison, path, st) || !compare_xattrs(comparison, path, parents, name))
 		return false;

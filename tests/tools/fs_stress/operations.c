@@ -170,7 +170,7 @@ static int64_t choose_size(uint64_t *state)
 	switch (below(state, 8)) {
 	case 0: return ONE_OF(state, 0, 1, 4095, 4096, 4097, 131072, 262143);
 	case 1: return below(state, 400000);
-	case 2: return below(state, 50) == 0 ? ONE_OF(state, -1, (int64_t)1 << 46, INT64_MAX) : below(state, 70000);
+	case 2: return below(state, 15) == 0 ? ONE_OF(state, -1, (int64_t)1 << 46, INT64_MAX) : below(state, 70000);
 	default: return below(state, 20000);
 	}
 }
@@ -201,7 +201,7 @@ static int64_t choose_number(uint64_t *state, const struct operation *operation,
 	case 'A': /* mode of fallocate */
 		return ONE_OF(state, 0, 0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE,
-			FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE);
+			FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE);
 	case 'W': return ONE_OF(state, SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE);
 	case 'b': return below(state, 2);
 	case 'C': return below(state, 4);  /* which lock call */
@@ -218,8 +218,7 @@ static int64_t choose_number(uint64_t *state, const struct operation *operation,
 	case 'M': return below(state, 8);  /* of access */
 	case 'K': return below(state, 2);  /* access or default */
 	case 'k': return below(state, 6);  /* which ACL */
-	case 'I': /* append-only and immutable have cases of their own: of such files the kernel's FUSE does not know */
-		return ONE_OF(state, 0, 3);
+	case 'I': return ONE_OF(state, 0, 0, 0, 3, 1, 2); /* none, no dump, append-only, immutable */
 	case 'B': return ONE_OF(state, 600, 2000, 32768, 131072);
 	default: return below(state, 20);
 	}

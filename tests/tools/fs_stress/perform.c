@@ -100,6 +100,13 @@ void caller_restore(unsigned caller)
 		abort();
 }
 
+void operation_perform(struct side *side, const struct operation *operation, struct result *ret)
+{
+	caller_assume(operation->caller);
+	operation_kinds[operation->kind].perform(side, operation, ret);
+	caller_restore(operation->caller);
+}
+
 void fill_pattern(char *buffer, size_t size, uint64_t from)
 {
 	for (size_t i = 0; i < size; i++)
@@ -111,13 +118,8 @@ void describe_stat(const struct stat *st, char text[TEXT_ROOM])
 	bool sized = S_ISREG(st->st_mode) || S_ISLNK(st->st_mode);
 	char time[48] = "now";
 
-	/*
-	 * The tests set times of 2001. What is written to a pipe or a device does not change the times of its name through FUSE,
-	 * which is not asked.
-	 */
-	if (!sized && !S_ISDIR(st->st_mode))
-		snprintf(time, sizeof time, "any");
-	else if (st->st_mtim.tv_sec < 1100000000)
+	/* The tests set times of 2001. */
+	if (st->st_mtim.tv_sec < 1100000000)
 		snprintf(time, sizeof time, "%" PRId64 ".%09ld", (int64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
 	snprintf(text, TEXT_ROOM, "mode=%o uid=%u gid=%u nlink=%lu size=%" PRId64 " rdev=%u:%u mtime=%s", st->st_mode, st->st_uid,
 		st->st_gid, (unsigned long)st->st_nlink, sized ? (int64_t)st->st_size : 0, major(st->st_rdev),
@@ -161,7 +163,7 @@ PERFORM(open)
 	umask(old);
 	if (fd >= 0)
 		slot_set(side, NUMBER(0), fd, flags);
-	note_allocation(fd, false);
+	note_fd(side, fd, NOTE_ODD_BLOCKS, false);
 }
 
 PERFORM(close)
@@ -209,6 +211,12 @@ PERFORM(read)
 	describe_bytes(ret, data_buffer);
 }
 
+/* To a pipe, perhaps. */
+static void note_written(const struct side *side, int fd)
+{
+	note_fd(side, fd, NOTE_PIPE_WRITTEN, true);
+}
+
 PERFORM(write)
 {
 	size_t length = length_for(side, NUMBER(0), NUMBER(1));
@@ -216,6 +224,7 @@ PERFORM(write)
 
 	fill_pattern(data_buffer, length, (uint64_t)NUMBER(1));
 	result_set(ret, is_direct(side, NUMBER(0)) ? pwrite(fd, data_buffer, length, 0) : write(fd, data_buffer, length));
+	note_written(side, fd);
 }
 
 PERFORM(pread)
@@ -229,8 +238,6 @@ PERFORM(pwrite)
 {
 	size_t length = length_for(side, NUMBER(0), NUMBER(2));
 
-	if (operation->caller && NUMBER(1) > FAR_OFFSET)
-		return;
 	fill_pattern(data_buffer, length, (uint64_t)NUMBER(1) + (uint64_t)NUMBER(2));
 	result_set(ret, pwrite(side_slot(side, NUMBER(0)), data_buffer, length, offset_for(side, NUMBER(0), NUMBER(1))));
 }
@@ -245,6 +252,7 @@ PERFORM(append)
 		return;
 	fill_pattern(data_buffer, length, (uint64_t)NUMBER(1));
 	result_set(ret, pwritev2(side_slot(side, NUMBER(0)), &part, 1, 0, RWF_APPEND));
+	note_written(side, side_slot(side, NUMBER(0)));
 }
 
 /* In three parts of odd sizes; half of the time durable at once. */
@@ -254,7 +262,7 @@ PERFORM(vector)
 	struct iovec parts[3] = { { data_buffer, length / 7 }, { data_buffer + length / 7, length / 3 },
 		{ data_buffer + length / 7 + length / 3, length - length / 7 - length / 3 } };
 
-	if (is_direct(side, NUMBER(0)) || NUMBER(1) > FAR_OFFSET)
+	if (is_direct(side, NUMBER(0)))
 		return;
 	fill_pattern(data_buffer, length, (uint64_t)NUMBER(1));
 	result_set(ret, pwritev2(side_slot(side, NUMBER(0)), parts, 3, NUMBER(1), NUMBER(1) % 8 == 0 ? RWF_DSYNC : 0));
@@ -267,7 +275,7 @@ PERFORM(send)
 	int64_t left = NUMBER(3), done = 0;
 	ssize_t n = 0;
 
-	if (is_direct(side, NUMBER(0)) || is_direct(side, NUMBER(1)) || from > FAR_OFFSET)
+	if (is_direct(side, NUMBER(0)) || is_direct(side, NUMBER(1)))
 		return;
 	do {
 		n = sendfile(side_slot(side, NUMBER(1)), side_slot(side, NUMBER(0)), &from, (size_t)left);
@@ -275,6 +283,7 @@ PERFORM(send)
 		left -= n > 0 ? n : 0;
 	} while (n > 0 && left > 0);
 	result_set(ret, n < 0 ? n : done);
+	note_written(side, side_slot(side, NUMBER(1)));
 	if (n < 0)
 		snprintf(ret->text, TEXT_ROOM, "after %" PRId64, done);
 }
@@ -282,16 +291,13 @@ PERFORM(send)
 PERFORM(ftruncate)
 {
 	result_set(ret, ftruncate(side_slot(side, NUMBER(0)), NUMBER(1)));
-	note_allocation(side_slot(side, NUMBER(0)), false);
+	note_fd(side, side_slot(side, NUMBER(0)), NOTE_ODD_BLOCKS, false);
 }
 
 PERFORM(fallocate)
 {
-	/* Not every filesystem can zero a range. */
-	if (operation->caller && (NUMBER(2) > FAR_OFFSET || NUMBER(1) & FALLOC_FL_ZERO_RANGE))
-		return;
 	result_set(ret, fallocate(side_slot(side, NUMBER(0)), (int)NUMBER(1), NUMBER(2), NUMBER(3)));
-	note_allocation(side_slot(side, NUMBER(0)), true);
+	note_fd(side, side_slot(side, NUMBER(0)), NOTE_ODD_BLOCKS, true);
 }
 
 /* All of it: how much is done at once is the filesystem's own matter. */
@@ -301,7 +307,7 @@ PERFORM(copy)
 	int64_t left = NUMBER(4), done = 0;
 	ssize_t n = 0;
 
-	if (is_direct(side, NUMBER(0)) || is_direct(side, NUMBER(2)) || (operation->caller && to > FAR_OFFSET))
+	if (is_direct(side, NUMBER(0)) || is_direct(side, NUMBER(2)))
 		return;
 	do {
 		n = copy_file_range(side_slot(side, NUMBER(0)), &from, side_slot(side, NUMBER(2)), &to, (size_t)left, 0);
@@ -361,19 +367,17 @@ PERFORM(mapwrite)
 {
 	size_t skip, length;
 	int flags = 0;
-	char *map;
+	char *map = map_part(side, operation, PROT_READ | PROT_WRITE, ret, &skip, &length);
 
-	/* Who stores in an immutable file's mapping gets a signal on some filesystems, and an error on others. */
-	if (ioctl(side_slot(side, NUMBER(0)), FS_IOC_GETFLAGS, &flags) == 0 && flags & FS_IMMUTABLE_FL)
-		return;
-	map = map_part(side, operation, PROT_READ | PROT_WRITE, ret, &skip, &length);
 	if (!map)
 		return;
-	fill_pattern(map + skip, length, (uint64_t)NUMBER(1));
+	/* Who stores in an immutable file's mapping gets a signal on some filesystems, and an error on others: it is only mapped. */
+	if (ioctl(side_slot(side, NUMBER(0)), FS_IOC_GETFLAGS, &flags) < 0 || !(flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)))
+		fill_pattern(map + skip, length, (uint64_t)NUMBER(1));
 	if (msync(map, skip + length, MS_SYNC) < 0)
 		result_set(ret, -1);
 	munmap(map, skip + length);
-	note_allocation(side_slot(side, NUMBER(0)), true);
+	note_fd(side, side_slot(side, NUMBER(0)), NOTE_ODD_BLOCKS, true);
 }
 
 PERFORM(mapread)
@@ -385,7 +389,7 @@ PERFORM(mapread)
 		return;
 	describe_bytes(ret, map + skip);
 	munmap(map, skip + length);
-	note_allocation(side_slot(side, NUMBER(0)), true);
+	note_fd(side, side_slot(side, NUMBER(0)), NOTE_ODD_BLOCKS, true);
 }
 
 uint64_t describe_holes(int fd)
@@ -424,6 +428,7 @@ PERFORM(fstat)
 	struct stat st;
 
 	result_set(ret, fstat(fd, &st));
+	note_fd(side, fd, NOTE_ACL_UNASKED, false);
 	if (ret->value == 0)
 		describe_stat(&st, ret->text);
 	ret->value = ret->value < 0 ? -1 : S_ISREG(st.st_mode) ? lseek(fd, 0, SEEK_CUR) : 0;
@@ -432,7 +437,7 @@ PERFORM(fstat)
 PERFORM(setfl)
 {
 	/* An end that is no whole grain is none to append to directly. */
-	if (!is_direct(side, NUMBER(0)) && !side->fixed_flags)
+	if (!is_direct(side, NUMBER(0)))
 		result_set(ret, fcntl(side_slot(side, NUMBER(0)), F_SETFL, O_NONBLOCK | (NUMBER(1) ? O_APPEND : 0)));
 }
 
@@ -474,7 +479,7 @@ PERFORM(flags)
 	result_set(ret, ioctl(fd, FS_IOC_GETFLAGS, &flags));
 	if (ret->value < 0)
 		return;
-	flags = (flags & ~(FS_APPEND_FL | FS_IMMUTABLE_FL | FS_NODUMP_FL)) | values[NUMBER(1) % 4];
+	flags = (flags & ~(FS_APPEND_FL | FS_IMMUTABLE_FL | FS_NODUMP_FL)) | (side->has_flags ? values[NUMBER(1) % 4] : 0);
 	result_set(ret, ioctl(fd, FS_IOC_SETFLAGS, &flags));
 	snprintf(ret->text, TEXT_ROOM, "flags %x", flags & (FS_APPEND_FL | FS_IMMUTABLE_FL | FS_NODUMP_FL));
 }

@@ -7,9 +7,11 @@
 #include <inttypes.h>
 #include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "store/base/cleanup.h"
 #include "store/base/hash.h"
@@ -45,6 +47,8 @@ PERFORM(mknod)
 
 	/* A device that gives zeros, whoever opens it. */
 	result_set(ret, mknodat(at, path, types[NUMBER(0) % 4] | (mode_t)NUMBER(1), NUMBER(0) % 4 == 2 ? makedev(1, 5) : 0));
+	if (ret->value == 0)
+		note_path(side, at, path, NOTE_PIPE_WRITTEN, false);
 	umask(old);
 }
 
@@ -184,6 +188,8 @@ PERFORM(stat)
 	struct stat st;
 
 	result_set(ret, fstatat(at, path, &st, follow_flag(NUMBER(0))));
+	if (NUMBER(0))
+		note_path(side, at, path, NOTE_ACL_UNASKED, false);
 	if (ret->value == 0)
 		describe_stat(&st, ret->text);
 }
@@ -316,7 +322,6 @@ PERFORM(setacl)
 {
 	char path[REAL_PATH_ROOM];
 	struct acl acl;
-	struct stat st;
 	size_t size = choose_acl(NUMBER(1), &acl);
 
 	if (xattr_path(side, operation, path) < 0)
@@ -325,9 +330,9 @@ PERFORM(setacl)
 		result_set(ret, removexattr(path, acl_names[NUMBER(0) % 2]));
 	else
 		result_set(ret, setxattr(path, acl_names[NUMBER(0) % 2], &acl, size, 0));
-	/* Through FUSE the kernel takes the mode that this has made when it is next asked for; see "acl mode" in compare.c. */
+	/* Through FUSE the kernel takes the mode that this has made when it is next asked for; see "acl mode" in declared.c. */
 	if (ret->value == 0)
-		(void)stat(path, &st);
+		note_path(side, AT_FDCWD, path, NOTE_ACL_UNASKED, true);
 }
 
 PERFORM(getacl)
@@ -582,6 +587,18 @@ PERFORM(names)
 	}
 }
 
+/* What append-only and immutable files are kept by goes first. */
+void clear_flags(int directory, const char *name)
+{
+	cleanup_close int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int flags = 0;
+
+	if (fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && flags & (FS_APPEND_FL | FS_IMMUTABLE_FL)) {
+		flags &= ~(FS_APPEND_FL | FS_IMMUTABLE_FL);
+		ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	}
+}
+
 /* How many names could be removed, and how many could not. */
 static void clear_below(int directory, const char *name, int counts[2])
 {
@@ -589,6 +606,8 @@ static void clear_below(int directory, const char *name, int counts[2])
 	struct dirent *entry;
 	int fd;
 
+	if (geteuid() == 0)
+		clear_flags(directory, name);
 	if (unlinkat(directory, name, 0) == 0) {
 		counts[0]++;
 		return;

@@ -4,7 +4,7 @@
 
 /*
  * Between the files of fs_stress: what an operation is, how it is made (operations.c), written and read
- * (trace.c), done (perform*.c) and judged (compare.c). main.c runs and minimises.
+ * (trace.c), done (perform*.c) and judged (compare.c, declared.c). main.c runs and minimises.
  *
  * A list of operations is made of the seed alone and never looks at what an operation did, so that any part
  * of it can be done again. It is numbers and short paths:
@@ -55,8 +55,12 @@ struct side {
 	int slots[SLOTS];
 	int slot_flags[SLOTS]; /* of open(2) */
 	int directories[DIRECTORIES];
-	bool fixed_flags; /* F_SETFL has no effect on one of the sides */
-	bool boundless;	  /* files can be longer than could ever be read */
+	bool mounted;
+	/* Of both, as probes find it: */
+	bool fixed_flags;   /* F_SETFL does not end an O_APPEND: passthrough */
+	bool opens_unasked; /* an immutable file can be opened to be written: cached */
+	bool has_flags;	    /* there are append-only and immutable files, and who has one open does not write the latter either */
+	bool boundless;	    /* files can be longer than could ever be read */
 };
 
 typedef void (*perform_fn)(struct side *side, const struct operation *operation, struct result *ret);
@@ -86,21 +90,45 @@ bool operation_parse(const char *line, struct operation *ret);
 
 /* Compare an area of both sides; true: equal. RET tells the first difference: the plain side's and the other. */
 bool trees_compare(int plain, int mounted, const char *path, struct result ret[2]);
-/* Why a difference is allowed, or NULL. */
-const char *difference_allowed(struct side sides[2], const struct operation *operation, const struct result results[2]);
-void allowed_print(FILE *to);
-/* Before the processes are started. */
-void compare_begin(void);
-/* Where holes are depends on more than what was written: FD's file is such a one (IS), or is no more where it has no block. */
-void note_allocation(int fd, bool is);
-bool has_odd_blocks(int fd);
-
 struct stat;
 /* All that is compared of an inode. */
 void describe_stat(const struct stat *st, char text[TEXT_ROOM]);
 uint64_t describe_holes(int fd);
 
+/*
+ * declared.c. The sides are the plain one and the mounted; fds and results in this order, too.
+ */
+
+/* Before the processes are started. */
+void declared_begin(void);
+/* BENEATH shows the directory that MOUNTED is mounted over. false: see errno. */
+bool declared_beneath(const char *mounted, const char *beneath);
+/* Is a difference of the results declared? */
+bool declared(struct side sides[2], const struct operation *operation, const struct result results[2]);
+/* Where it is declared that OPERATION is refused by the mount: done there, and on the other side only if it was not. false: not done. */
+bool declared_instead(struct side sides[2], const struct operation *operation, struct result results[2]);
+/* After each operation whose results were good: brings together what it has declaredly left apart. false: RESULTS say what differs. */
+bool declared_settle(struct side sides[2], const struct operation *operation, struct result results[2]);
+bool holes_are_declared(const int fds[2]);
+bool times_are_declared(const struct stat *plain, char texts[2][TEXT_ROOM]);
+void declared_print(FILE *to, bool how_often);
+unsigned long declared_count(void);
+
+/* What the plain side's inodes are remembered for. */
+enum note {
+	NOTE_ODD_BLOCKS = 1,   /* where holes are depends on more than what was written */
+	NOTE_PIPE_WRITTEN = 2,
+	NOTE_ACL_UNASKED = 4,  /* an ACL was set, and nobody has asked for the mode since */
+};
+void note_fd(const struct side *side, int fd, enum note note, bool is);
+/* Follows symbolic links. */
+void note_path(const struct side *side, int at, const char *path, enum note note, bool is);
+
+/* Append-only and immutable files and directories are so no more. */
+void clear_flags(int directory, const char *name);
+
 /* perform.c */
+void operation_perform(struct side *side, const struct operation *operation, struct result *ret);
 void result_set(struct result *result, int64_t value);
 int side_slot(const struct side *side, int64_t slot);
 /* The directory that PATH begins at; the rest of it to TEXT. */
