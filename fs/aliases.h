@@ -9,18 +9,28 @@
  *
  * That the kernel has dropped a name by itself is not seen: an alias too many costs a notice, and nothing else.
  *
+ * Each is a record in the arena of names, and a reference to it in the region SHARED_ALIASES; all else is made anew from these.
+ *
  * Threads: the owner's lock.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fs/arena.h"
+
 struct aliases;
 
-struct aliases *aliases_new(void); /* NULL: out of memory */
-void aliases_free(struct aliases *aliases); /* NULL is fine */
+/* SHARED and NAMES are borrowed. NULL: out of memory. */
+struct aliases *aliases_new(struct shared *shared, struct arena *names);
+void aliases_free(struct aliases *aliases); /* NULL is fine; what is in the region stays */
+/*
+ * Between arena_new() and arena_recover(): take over what is in the region, of those nodes that LIVES says are. 0 or -ENOMEM.
+ */
+int aliases_recover(struct aliases *aliases, bool (*lives)(void *arg, uint64_t node), void *arg);
 
-/* NODE is known as NAME in directory PARENT, too; once, however often it is said. 0 or -ENOMEM. */
+/* NODE is known as NAME in directory PARENT, too; once, however often it is said. 0, -ENOMEM or -ENOSPC. */
 int aliases_add(struct aliases *aliases, uint64_t node, uint64_t parent, const char *name);
 /* No longer; nothing where it was not. */
 void aliases_drop(struct aliases *aliases, uint64_t node, uint64_t parent, const char *name);

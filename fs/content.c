@@ -79,3 +79,102 @@ void content_unref(struct content *content)
 	meta_release(&content->meta);
 	free(content);
 }
+
+/* ---- as bytes ---- */
+
+/* Then the target with its NUL, if it has one, and the attributes: each name with its NUL, and its value. */
+struct packed {
+	struct stat st;
+	struct hash128 identity, object;
+	struct oid blob;
+	uint32_t kind, target_size, xattr_count;
+};
+
+void content_pack(const struct content *content, struct strbuf *sb)
+{
+	struct packed packed;
+
+	memset(&packed, 0, sizeof packed);
+	packed.st = content->st;
+	packed.identity = content->identity;
+	packed.object = content->object;
+	packed.blob = content->blob;
+	packed.kind = content->kind;
+	packed.target_size = content->target ? (uint32_t)strlen(content->target) + 1 : 0;
+	packed.xattr_count = (uint32_t)content->meta.xattr_count;
+	strbuf_add(sb, &packed, sizeof packed);
+	strbuf_add(sb, content->target, packed.target_size);
+	for (size_t i = 0; i < content->meta.xattr_count; i++) {
+		const struct meta_xattr *xattr = &content->meta.xattrs[i];
+		uint32_t size = (uint32_t)xattr->size;
+
+		strbuf_add(sb, xattr->name, strlen(xattr->name) + 1);
+		strbuf_add(sb, &size, sizeof size);
+		strbuf_add(sb, xattr->value, xattr->size);
+	}
+}
+
+struct reader {
+	const char *at;
+	size_t left;
+};
+
+/* The next SIZE bytes; NULL: there are not so many. */
+static const char *take(struct reader *reader, size_t size)
+{
+	const char *at = reader->at;
+
+	if (size > reader->left)
+		return NULL;
+	reader->at += size;
+	reader->left -= size;
+	return at;
+}
+
+static const char *take_string(struct reader *reader)
+{
+	return take(reader, strnlen(reader->at, reader->left) + 1);
+}
+
+static bool take_xattr(struct reader *reader, struct meta *meta)
+{
+	const char *name = take_string(reader), *length = name ? take(reader, sizeof(uint32_t)) : NULL, *value;
+	uint32_t size;
+
+	if (!length)
+		return false;
+	memcpy(&size, length, sizeof size);
+	value = take(reader, size);
+	return value && meta_set_xattr(meta, name, value, size) == 0;
+}
+
+struct content *content_unpack(const void *bytes, size_t size)
+{
+	struct reader reader = { bytes, size };
+	const char *head = take(&reader, sizeof(struct packed)), *target;
+	struct content *content = head ? calloc(1, sizeof *content) : NULL;
+	struct packed packed;
+	bool good = true;
+
+	if (!content)
+		return NULL;
+	memcpy(&packed, head, sizeof packed);
+	atomic_init(&content->users, 1);
+	content->kind = (enum view_kind)packed.kind;
+	content->st = packed.st;
+	content->identity = packed.identity;
+	content->object = packed.object;
+	content->blob = packed.blob;
+	content->meta.present = META_XATTRS;
+	if (packed.target_size) {
+		target = take(&reader, packed.target_size);
+		content->target = target && !target[packed.target_size - 1] ? strdup(target) : NULL;
+		good = content->target;
+	}
+	for (uint32_t i = 0; good && i < packed.xattr_count; i++)
+		good = take_xattr(&reader, &content->meta);
+	if (good)
+		return content;
+	content_unref(content);
+	return NULL;
+}

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
+#include "store/base/strbuf.h"
 #include "store/view.h"
 
 struct content {
@@ -32,6 +33,11 @@ static inline void content_unrefp(struct content **content)
 	content_unref(*content);
 }
 #define cleanup_content __attribute__((cleanup(content_unrefp)))
+
+/* All of it as bytes, for another process with the same program, appended to SB (see strbuf_failed()). */
+void content_pack(const struct content *content, struct strbuf *sb);
+/* What was packed, with one user; NULL: it is not that, or out of memory. */
+struct content *content_unpack(const void *bytes, size_t size);
 
 /* The inode number that an identity shows: its top bits are 11, so that it never meets one of the base (overlay_base_inode()). */
 ino_t content_inode(const struct hash128 *identity);

@@ -28,9 +28,7 @@ struct entry {
 struct pin {
 	struct pin *next; /* in the chain of its bucket */
 	uint64_t id;
-	int fd;		  /* negative: a handle instead */
-	size_t size;	  /* of the handle */
-	char handle[] __attribute__((aligned(8)));
+	int fd;
 };
 
 struct fdcache {
@@ -262,13 +260,13 @@ static struct pin **pin_bucket(struct fdcache *cache, uint64_t id)
 	return &cache->pins[(id ^ id >> 24) & (cache->pin_buckets - 1)];
 }
 
-/* The link that leads to a pin of ID, of an fd or of a handle; to NULL: there is none. */
-static struct pin **pin_find(struct fdcache *cache, uint64_t id, bool handle)
+/* The link that leads to a pin of ID; to NULL: there is none. */
+static struct pin **pin_find(struct fdcache *cache, uint64_t id)
 {
 	static struct pin *none;
 	struct pin **link = cache->pins ? pin_bucket(cache, id) : &none;
 
-	while (*link && ((*link)->id != id || ((*link)->fd < 0) != handle))
+	while (*link && (*link)->id != id)
 		link = &(*link)->next;
 	return link;
 }
@@ -278,10 +276,8 @@ static void pin_drop(struct fdcache *cache, struct pin **link)
 	struct pin *pin = *link;
 
 	*link = pin->next;
-	if (pin->fd >= 0) {
-		close(pin->fd);
-		cache->open--;
-	}
+	close(pin->fd);
+	cache->open--;
 	cache->pin_count--;
 	free(pin);
 }
@@ -290,9 +286,7 @@ static void pins_drop(struct fdcache *cache, uint64_t id)
 {
 	struct pin **link;
 
-	while (*(link = pin_find(cache, id, false)))
-		pin_drop(cache, link);
-	while (*(link = pin_find(cache, id, true)))
+	while (*(link = pin_find(cache, id)))
 		pin_drop(cache, link);
 }
 
@@ -320,51 +314,27 @@ static int pins_grow(struct fdcache *cache)
 	return 0;
 }
 
-/* FD, or the bytes of HANDLE. */
-static int pin_add(struct fdcache *cache, uint64_t id, int fd, const void *handle, size_t size)
-{
-	struct pin *pin, **bucket;
-
-	if (cache->pin_count == cache->pin_buckets && pins_grow(cache) < 0)
-		return -ENOMEM;
-	pin = malloc(sizeof *pin + size);
-	if (!pin)
-		return -ENOMEM;
-	bucket = pin_bucket(cache, id);
-	*pin = (struct pin){ .next = *bucket, .id = id, .fd = fd, .size = size };
-	if (size)
-		memcpy(pin->handle, handle, size);
-	*bucket = pin;
-	cache->pin_count++;
-	return 0;
-}
-
 int fdcache_pin(struct fdcache *cache, uint64_t id, int fd)
 {
 	SCOPED_LOCK(&cache->lock);
-	int r = pin_add(cache, id, fd, NULL, 0);
+	struct pin *pin = cache->pin_count < cache->pin_buckets || pins_grow(cache) == 0 ? malloc(sizeof *pin) : NULL, **bucket;
 
-	if (r < 0)
+	if (!pin) {
 		close(fd);
-	else
-		cache->open++;
-	return r;
-}
-
-int fdcache_pin_handle(struct fdcache *cache, uint64_t id, const struct file_handle *handle)
-{
-	SCOPED_LOCK(&cache->lock);
-	struct pin **old = pin_find(cache, id, true);
-
-	if (*old)
-		pin_drop(cache, old);
-	return pin_add(cache, id, -EBADF, handle, sizeof *handle + handle->handle_bytes);
+		return -ENOMEM;
+	}
+	bucket = pin_bucket(cache, id);
+	*pin = (struct pin){ .next = *bucket, .id = id, .fd = fd };
+	*bucket = pin;
+	cache->pin_count++;
+	cache->open++;
+	return 0;
 }
 
 void fdcache_unpin(struct fdcache *cache, uint64_t id)
 {
 	SCOPED_LOCK(&cache->lock);
-	struct pin **link = pin_find(cache, id, false);
+	struct pin **link = pin_find(cache, id);
 
 	if (*link)
 		pin_drop(cache, link);
@@ -380,22 +350,13 @@ void fdcache_unpin_all(struct fdcache *cache, uint64_t id)
 int fdcache_pinned(struct fdcache *cache, uint64_t id)
 {
 	SCOPED_LOCK(&cache->lock);
-	const struct pin *pin = *pin_find(cache, id, false);
+	const struct pin *pin = *pin_find(cache, id);
 	int fd;
 
 	if (!pin)
 		return -EBADF;
 	fd = fcntl(pin->fd, F_DUPFD_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
-}
-
-struct file_handle *fdcache_pinned_handle(struct fdcache *cache, uint64_t id)
-{
-	SCOPED_LOCK(&cache->lock);
-	const struct pin *pin = *pin_find(cache, id, true);
-	void *copy = pin ? malloc(pin->size) : NULL;
-
-	return copy ? memcpy(copy, pin->handle, pin->size) : NULL;
 }
 
 static void entry_drop(struct fdcache *cache, uint64_t id, enum fd_kind kind)

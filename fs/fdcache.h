@@ -8,7 +8,7 @@
  *
  * An fd that was got is counted until fdcache_put(), and is never closed meanwhile. Pinned fds (of
  * files whose last name is gone) stay until their node is forgotten. A file that has another name, which we do not
- * know, needs none: the filesystem's own handle of it (name_to_handle_at(2)) is kept instead.
+ * know, needs none: the filesystem's own handle of it is kept instead (node_keep_handle()).
  * Threads: any; one lock, held for no system call but close(2) and the duplication of a pinned fd.
  */
 
@@ -53,12 +53,7 @@ int fdcache_pin(struct fdcache *cache, uint64_t id, int fd);
 void fdcache_unpin(struct fdcache *cache, uint64_t id);
 /* A duplicate of a pinned fd of ID, the caller's to close; -EBADF: none is pinned; or -EMFILE. */
 int fdcache_pinned(struct fdcache *cache, uint64_t id);
-/* Keep a copy of HANDLE for node ID, in place of one that there was. 0 or -ENOMEM. */
-struct file_handle;
-int fdcache_pin_handle(struct fdcache *cache, uint64_t id, const struct file_handle *handle);
-/* A copy of ID's handle, the caller's to free; NULL: there is none, or no memory. */
-struct file_handle *fdcache_pinned_handle(struct fdcache *cache, uint64_t id);
-/* All that is kept of ID, fds and handle: it has a name again. */
+/* Close all of them: it has a name again. */
 void fdcache_unpin_all(struct fdcache *cache, uint64_t id);
 /* The next who asks for a descriptor of KIND of node ID gets a new one; who has one keeps it. */
 void fdcache_drop(struct fdcache *cache, uint64_t id, enum fd_kind kind);

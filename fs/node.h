@@ -7,7 +7,7 @@
  * birth to one inode of the base, or to one content of a patch (path, bytes, metadata), and found
  * again by that key; a switch leads a name to another node and never changes a node.
  *
- * A node is 64 bytes and a name, and holds no file descriptor: files are reopened by path (the chain
+ * A node is 64 bytes and a name, in memory that outlives the process (fs/shared.h), and holds no file descriptor: files are reopened by path (the chain
  * of parents) and compared with the key. Ids are never reused while the mount lives: a 40-bit number
  * that only grows, and the slot in the low 24 bits. A node lives while the kernel counts look-ups of
  * it, or another node names it as its parent, or it is open.
@@ -39,10 +39,15 @@ static inline bool node_key_is_view(const struct node_key *key)
 }
 
 struct node_table;
+struct shared;
 
-/* The root is bound to KEY. NULL: out of memory. */
-struct node_table *node_table_new(const struct node_key *root);
-void node_table_free(struct node_table *table);
+/*
+ * The root is bound to ROOT. The table is in SHARED (borrowed; fs/shared.h); NULL: in memory of its own. Where there is one already, from a
+ * process that has ended, it is taken over: each node with its look-ups, openings, name and content as they were; none is watched.
+ * 0, -ENOMEM, or -EIO: what is in SHARED is no table over that base.
+ */
+int node_table_new(const struct node_key *root, struct shared *shared, struct node_table **ret);
+void node_table_free(struct node_table *table); /* NULL is fine; what is in SHARED stays */
 
 /* What a handler needs of a node; a copy. */
 struct node_info {
@@ -146,6 +151,15 @@ bool node_is_named(struct node_table *table, uint64_t id, uint64_t parent, const
 bool node_set_pinned(struct node_table *table, uint64_t id, bool held);
 /* The same, nothing being kept, where NAME in PARENT was its path until now; else false. */
 bool node_lose(struct node_table *table, uint64_t id, uint64_t parent, const char *name);
+
+/*
+ * Keep a copy of HANDLE (name_to_handle_at(2)) for the node, in place of one that there was, until it has a name again or is gone. 0,
+ * -ESTALE or -ENOSPC.
+ */
+struct file_handle;
+int node_keep_handle(struct node_table *table, uint64_t id, const struct file_handle *handle);
+/* A copy of the handle, the caller's to free; NULL: there is none, or no memory. */
+struct file_handle *node_handle(struct node_table *table, uint64_t id);
 
 /* Is the directory watched (fs/base_watch.h)? Of unknown ids: yes. */
 bool node_is_watched(struct node_table *table, uint64_t id);

@@ -26,6 +26,7 @@ int overlay_new(const struct overlay_config *config, struct view *view, struct o
 	pthread_condattr_t monotonic;
 	struct node_key root;
 	struct stat st;
+	int r;
 
 	if (!overlay)
 		return -ENOMEM;
@@ -41,12 +42,12 @@ int overlay_new(const struct overlay_config *config, struct view *view, struct o
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&overlay->view_drained, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	overlay->nodes = node_table_new(&root);
-	overlay->fds = fdcache_new(config->fd_capacity);
 	overlay->handles_fd = overlay_open_handles(config->base_fd);
-	if (!overlay->nodes || !overlay->fds) {
+	r = node_table_new(&root, config->shared, &overlay->nodes);
+	overlay->fds = r == 0 ? fdcache_new(config->fd_capacity) : NULL;
+	if (!overlay->fds) {
 		overlay_free(overlay);
-		return -ENOMEM;
+		return r < 0 ? r : -ENOMEM;
 	}
 	node_table_on_reap(overlay->nodes, reaped, overlay);
 	overlay->view = view ? view_ref(view) : NULL;

@@ -29,6 +29,7 @@
 
 struct overlay;
 struct hidden;
+struct shared;
 
 /* Opens the bytes of a patched file when its object is missing or damaged: makes it again from git. */
 typedef int (*object_heal_fn)(void *arg, const struct hash128 *object, const struct oid *blob, uint64_t size);
@@ -47,6 +48,7 @@ enum overlay_event {
 typedef void (*overlay_event_fn)(void *arg, enum overlay_event event, const char *path, pid_t pid, uid_t uid);
 
 struct overlay_config {
+	struct shared *shared; /* borrowed: where what the kernel knows outlives this process; NULL: it does not */
 	int base_fd;	 /* O_PATH, borrowed; everything of the base is reached beneath it */
 	int objects_fd;	 /* the store's objects/, borrowed */
 	bool deny_write; /* every change is EROFS */
@@ -57,7 +59,7 @@ struct overlay_config {
 	void *event_arg;
 };
 
-/* VIEW (counted) is the first; NULL: the bare base. */
+/* VIEW (counted) is the first; NULL: the bare base. 0, or a negative errno; -EIO: what is in SHARED is of another base. */
 int overlay_new(const struct overlay_config *config, struct view *view, struct overlay **ret);
 void overlay_free(struct overlay *overlay);
 

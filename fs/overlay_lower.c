@@ -111,7 +111,7 @@ static int open_flags_of(enum fd_kind kind)
 /* The node's file by the handle that was put aside when its name went; -ESTALE: none was, or the file is gone. */
 static int open_by_handle(struct overlay *overlay, const struct node_info *info, int flags, uint64_t *ret_size)
 {
-	cleanup_free struct file_handle *handle = fdcache_pinned_handle(overlay->fds, info->id);
+	cleanup_free struct file_handle *handle = node_handle(overlay->nodes, info->id);
 	cleanup_close int fd = -EBADF;
 
 	if (!handle)
@@ -156,7 +156,7 @@ int overlay_keep_handle(struct overlay *overlay, uint64_t id, int fd, dev_t devi
 
 	if (overlay->handles_fd < 0 || device != overlay->base_device || !handle_make(fd, &handle))
 		return -EOPNOTSUPP;
-	return fdcache_pin_handle(overlay->fds, id, &handle.header);
+	return node_keep_handle(overlay->nodes, id, &handle.header);
 }
 
 /* *RET_SIZE: the file's, as it was just now; UINT64_MAX: it was not asked. */

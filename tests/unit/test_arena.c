@@ -15,6 +15,16 @@ static void arena_freep(struct arena **arena)
 }
 #define arena_auto __attribute__((cleanup(arena_freep))) struct arena
 
+/* In regions of this test's process, which are never freed. */
+static struct shared *shared;
+
+static struct arena *arena_make(size_t capacity)
+{
+	shared = shared_new();
+	cr_assert(shared);
+	return arena_new(shared, SHARED_NAMES, capacity);
+}
+
 /* An item that was handed out: SIZE bytes of MARK. */
 struct item {
 	uint32_t reference;
@@ -62,7 +72,7 @@ static size_t fill(struct arena *arena, size_t size, uint32_t *references, size_
 
 Test(arena, items_of_every_size_keep_their_bytes)
 {
-	arena_auto *arena = arena_new(64u << 20);
+	arena_auto *arena = arena_make(64u << 20);
 	struct item items[2 * ARENA_ITEM_MAX];
 	size_t count = 0;
 
@@ -98,7 +108,7 @@ Test(arena, room_of_a_page)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		arena_auto *arena = arena_new(4 * PAGE);
+		arena_auto *arena = arena_make(4 * PAGE);
 		size_t count = fill(arena, rows[i].size, NULL, 10000);
 
 		cr_expect_eq(count, 3 * rows[i].per_page, "size %zu: %zu items in three pages, not %zu", rows[i].size,
@@ -108,7 +118,7 @@ Test(arena, room_of_a_page)
 
 Test(arena, full_and_usable_again)
 {
-	arena_auto *arena = arena_new(3 * PAGE);
+	arena_auto *arena = arena_make(3 * PAGE);
 	uint32_t references[600];
 	size_t count = fill(arena, 16, references, ARRAY_SIZE(references));
 
@@ -125,7 +135,7 @@ Test(arena, full_and_usable_again)
 Test(arena, pages_change_their_class)
 {
 	static const size_t sizes[] = { 1, 1024, 48, 512, 272, 16, 192 };
-	arena_auto *arena = arena_new(65 * PAGE);
+	arena_auto *arena = arena_make(65 * PAGE);
 	uint32_t references[64 * 255];
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -145,7 +155,7 @@ Test(arena, pages_change_their_class)
 Test(arena, freed_pages_go_back_to_the_kernel)
 {
 	enum { COUNT = 200000 };
-	arena_auto *arena = arena_new(64u << 20);
+	arena_auto *arena = arena_make(64u << 20);
 	cleanup_free uint32_t *references = malloc(COUNT * sizeof *references);
 	size_t full, empty;
 
@@ -162,7 +172,7 @@ Test(arena, freed_pages_go_back_to_the_kernel)
 Test(arena, random_use)
 {
 	enum { ITEMS = 3000, STEPS = 200000 };
-	arena_auto *arena = arena_new(16u << 20);
+	arena_auto *arena = arena_make(16u << 20);
 	cleanup_free struct item *items = calloc(ITEMS, sizeof *items);
 	unsigned random = 1;
 
@@ -179,5 +189,47 @@ Test(arena, random_use)
 			items[at] = item_new(arena, size, (uint8_t)step);
 			cr_assert_neq(items[at].reference, 0);
 		}
+	}
+}
+
+/* What is marked stays as it was, and the rest can be had again. */
+Test(arena, taken_over)
+{
+	enum { COUNT = 5000 };
+	static struct item items[COUNT];
+	arena_auto *arena = arena_make(4u << 20);
+	size_t room;
+
+	for (size_t i = 0; i < COUNT; i++)
+		items[i] = item_new(arena, 1 + i * 37 % 500, (uint8_t)i);
+	for (size_t i = 0; i < COUNT; i += 5)
+		arena_release(arena, items[i].reference);
+	room = fill(arena, 200, NULL, SIZE_MAX);
+	arena_free_all(arena);
+	arena = arena_new(shared, SHARED_NAMES, 4u << 20);
+	for (size_t i = 0; i < COUNT; i++) {
+		if (i % 5 && !arena_mark(arena, items[i].reference))
+			cr_assert_fail("item %zu cannot be marked", i);
+	}
+	cr_assert_not(arena_mark(arena, items[1].reference), "twice");
+	cr_assert_not(arena_mark(arena, items[1].reference + 1) && arena_mark(arena, items[1].reference + 2), "not where one begins");
+	cr_assert_not(arena_mark(arena, 0));
+	cr_assert_not(arena_mark(arena, UINT32_MAX));
+	cr_assert(arena_mark(arena, items[0].reference) || arena_mark(arena, items[5].reference), "what was free may be marked");
+	arena_unmark(arena, items[0].reference);
+	arena_unmark(arena, items[5].reference);
+	cr_assert_eq(arena_recover(arena), 0);
+	for (size_t i = 0; i < COUNT; i++) {
+		if (i % 5)
+			item_check(arena, &items[i]);
+	}
+	cr_assert_geq(fill(arena, 200, NULL, SIZE_MAX), room, "what nobody has is free");
+	for (size_t i = 0; i < COUNT; i++) {
+		if (i % 5)
+			item_check(arena, &items[i]);
+	}
+	for (size_t i = 0; i < COUNT; i++) {
+		if (i % 5)
+			arena_release(arena, items[i].reference);
 	}
 }

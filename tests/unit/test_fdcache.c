@@ -282,60 +282,6 @@ Test(fdcache, pins_of_one_node_are_counted)
 	cr_assert_eq(open_descriptors(), before);
 }
 
-static void pin_handle(struct fdcache *cache, uint64_t id, uint32_t value)
-{
-	char memory[sizeof(struct file_handle) + sizeof value] __attribute__((aligned(8)));
-	struct file_handle *handle = (struct file_handle *)memory;
-
-	handle->handle_bytes = sizeof value;
-	handle->handle_type = (int)id;
-	memcpy(handle->f_handle, &value, sizeof value);
-	cr_assert_eq(fdcache_pin_handle(cache, id, handle), 0);
-}
-
-/* The value in ID's handle; 0: it has none. */
-static uint32_t handle_of(struct fdcache *cache, uint64_t id)
-{
-	cleanup_free struct file_handle *handle = fdcache_pinned_handle(cache, id);
-	uint32_t value = 0;
-
-	if (handle) {
-		cr_assert(handle->handle_bytes == sizeof value && handle->handle_type == (int)id);
-		memcpy(&value, handle->f_handle, sizeof value);
-	}
-	return value;
-}
-
-Test(fdcache, handles)
-{
-	enum { PINS = 1000 };
-	cache_auto *cache = fdcache_new(2);
-	size_t before = open_descriptors();
-
-	cr_assert_eq(handle_of(cache, 1), 0);
-	for (uint32_t id = 1; id <= PINS; id++)
-		pin_handle(cache, id, id);
-	cr_assert_eq(fdcache_open_count(cache), 0);
-	for (uint32_t id = 1; id <= PINS; id += 2)
-		pin_handle(cache, id, id + PINS);
-	for (uint32_t id = 1; id <= PINS; id++)
-		cr_assert_eq(handle_of(cache, id), id % 2 ? id + PINS : id);
-	/* An fd and a handle of one node, apart. */
-	cr_assert_eq(fdcache_pin(cache, 4, new_file()), 0);
-	cr_assert_eq(handle_of(cache, 4), 4);
-	fdcache_unpin(cache, 4);
-	fdcache_unpin(cache, 4);
-	cr_assert_eq(fdcache_pinned(cache, 4), -EBADF);
-	cr_assert_eq(handle_of(cache, 4), 4);
-	cr_assert_eq(fdcache_pin(cache, 4, new_file()), 0);
-	fdcache_unpin_all(cache, 4);
-	fdcache_forget(cache, 6);
-	for (uint32_t id = 2; id <= 8; id += 2)
-		cr_assert_eq(handle_of(cache, id), id == 4 || id == 6 ? 0 : id);
-	cr_assert_eq(fdcache_pinned(cache, 4), -EBADF);
-	cr_assert_eq(open_descriptors(), before);
-}
-
 Test(fdcache, the_end_closes_all)
 {
 	size_t before = open_descriptors();

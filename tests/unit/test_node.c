@@ -19,9 +19,9 @@ static struct node_key key_of(ino_t inode)
 static struct node_table *table_make(void)
 {
 	struct node_key root = key_of(ROOT_INODE);
-	struct node_table *table = node_table_new(&root);
+	struct node_table *table = NULL;
 
-	cr_assert(table);
+	cr_assert_eq(node_table_new(&root, NULL, &table), 0);
 	return table;
 }
 

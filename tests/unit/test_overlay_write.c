@@ -414,7 +414,7 @@ Test(overlay_write, names_that_go_from_files_that_stay)
 	}
 	/* A name is good again once it is looked up; and what has none left is held open. */
 	cr_assert_eq(find_id(made.overlay, "d/7"), ids[7]);
-	cr_assert_null(fdcache_pinned_handle(overlay_fds(made.overlay), ids[7]));
+	cr_assert_null(node_handle(overlay_nodes(made.overlay), ids[7]));
 	cr_assert_eq(remove_name(made.overlay, "d", "8", false), 0);
 	for (int i = 7; i < 9; i++) {
 		snprintf(text, sizeof text, "%d", i);
@@ -434,7 +434,7 @@ Test(overlay_write, a_link_leaves_the_name_alone)
 	cr_assert_eq(node_path(overlay_nodes(made.overlay), id, &path), 0);
 	cr_assert_str_eq(path.buf, "a");
 	cr_assert_eq(remove_name(made.overlay, "", "b", false), 0);
-	cr_assert_null(fdcache_pinned_handle(overlay_fds(made.overlay), id));
+	cr_assert_null(node_handle(overlay_nodes(made.overlay), id));
 	expect_content(made.overlay, id, "one");
 	/* Two look-ups: by the name and by the link. */
 	overlay_forget(made.overlay, id, 1);
