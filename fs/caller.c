@@ -118,18 +118,36 @@ gid_t *caller_groups(const struct caller *caller, size_t *ret_count)
 	return groups;
 }
 
-bool caller_is_in_chown(const struct caller *caller)
+/* The number of the system call that CALLER is in; -1: it is not known. */
+static long system_call_of(const struct caller *caller)
 {
 	cleanup_fclose FILE *file = NULL;
 	char path[PROC_PATH_ROOM];
 	long number = -1;
 
 	if (caller->pid <= 0)
-		return false;
+		return -1;
 	proc_path(caller, "syscall", path);
 	file = fopen(path, "re");
-	if (!file || fscanf(file, "%ld", &number) != 1)
-		return false;
+	return file && fscanf(file, "%ld", &number) == 1 ? number : -1;
+}
+
+bool caller_is_in_write(const struct caller *caller)
+{
+	const long calls[] = { SYS_write, SYS_pwrite64, SYS_writev, SYS_pwritev, SYS_pwritev2, SYS_sendfile, SYS_splice, SYS_copy_file_range };
+	long number = system_call_of(caller);
+
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		if (number == calls[i])
+			return true;
+	}
+	return false;
+}
+
+bool caller_is_in_chown(const struct caller *caller)
+{
+	long number = system_call_of(caller);
+
 #ifdef SYS_chown
 	if (number == SYS_chown || number == SYS_lchown)
 		return true;

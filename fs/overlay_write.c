@@ -495,7 +495,7 @@ static int kill_begin(const struct change *change, const struct overlay_cred *cr
 	if (fstatat(change->ref.fd, "", &st, AT_EMPTY_PATH) < 0)
 		return -errno;
 	if (!setid_is_set(&st)) {
-		/* Alone it is a chown(2) for no owner: the filesystem beneath says what it is worth. */
+		/* Alone it is a chown(2) for no owner, or comes before a write to what had a capability: the filesystem beneath decides. */
 		if (*set != SET_KILL)
 			*set &= ~(unsigned)SET_KILL;
 		return 0;
@@ -625,6 +625,19 @@ int overlay_setxattr(struct overlay_guard *guard, uint64_t id, const char *name,
 	return kill_sgid && strcmp(name, "system.posix_acl_access") == 0 ? clear_sgid(&change) : 0;
 }
 
+/*
+ * Before a write the kernel ends a file's capability by a request like any other. Beneath, that is allowed also for a file that can only be
+ * appended to, and the write does it.
+ */
+static bool ends_with_write(const struct overlay_guard *guard, const struct change *change, const char *name)
+{
+	const struct caller caller = { guard->pid, guard->uid, 0 };
+	struct statx st;
+
+	return strcmp(name, "security.capability") == 0 && statx(change->ref.fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) == 0 &&
+		st.stx_attributes & STATX_ATTR_APPEND && !(st.stx_attributes & STATX_ATTR_IMMUTABLE) && caller_is_in_write(&caller);
+}
+
 int overlay_removexattr(struct overlay_guard *guard, uint64_t id, const char *name)
 {
 	cleanup_change struct change change = CHANGE_INIT;
@@ -633,6 +646,8 @@ int overlay_removexattr(struct overlay_guard *guard, uint64_t id, const char *na
 	if (r < 0)
 		return r;
 	r = change.by_path ? removexattr(change.link, name) : fremovexattr(change.ref.fd, name);
+	if (r < 0 && errno == EPERM && ends_with_write(guard, &change, name))
+		return 0;
 	return r < 0 ? -errno : 0;
 }
 

@@ -79,7 +79,7 @@ stress() {
 		status=0
 		T=$((operations / 100 + 400)) tool fs_stress "$PLAIN" "$BASE" --beneath "$BENEATH" --seed "$seed" \
 			--operations "$operations" --processes $((2 + seed % 3)) --statistics >"$SCRATCH/said" || status=$?
-		grep -v -e '^declared:' -e ' done .* refused$' "$SCRATCH/said"
+		grep -v -e '^declared:' -e ' done .* refused$' "$SCRATCH/said" || :
 		cat "$SCRATCH/said" >>"$SCRATCH/all"
 		[ $status -eq 0 ] || fail "seed $seed: the mount and a plain directory differ"
 	done
@@ -235,6 +235,21 @@ append_only_mapped() {
 	t chattr -a "$BASE/log"
 	assert_match 'Operation not permitted' "$(cat "$SCRATCH/said")" 'what the program is told'
 	assert_equal first "$(cat "$SCRATCH/log")" 'what the file has'
+	must tool await_content "$BASE/log" first 5 >/dev/null
+}
+
+# An immutable file can be opened to be written, and mapped, where the kernel does not ask: it stays what it is, for all.
+case_immutable_mapped() {
+	can_append_only || { fs_setup; skip 'the scratch filesystem has no immutable files'; }
+	pair --io cached
+	echo first >"$BENEATH/file" && chattr +i "$BENEATH/file"
+	t cat "$BASE/file" >/dev/null # the first open is asked for
+	tool mmap_write "$BASE/file" 0 EVIL >"$SCRATCH/said" 2>&1 || :
+	t cat "$BENEATH/file" >"$SCRATCH/file"
+	must tool await_content "$BASE/file" first 5 >/dev/null
+	chattr -i "$BENEATH/file"
+	assert_match 'msync: Operation not permitted' "$(cat "$SCRATCH/said")" 'what the program is told'
+	assert_equal first "$(cat "$SCRATCH/file")" 'what the file has'
 }
 
 # A file that was opened before it was append-only is copied to as it is written to.
@@ -250,6 +265,23 @@ copy_to_append_only() {
 		fstat 0 u0 p 2
 		copy 0 u0 p 5 0 2 100 6303
 		flags 0 u0 p 2 0
+	TRACE
+}
+
+# A capability ends with a write, also that of a file that can only be appended to.
+case_append_only_with_capability() { both append_only_with_capability; }
+append_only_with_capability() {
+	can_append_only || { fs_setup; skip 'the scratch filesystem has no append-only files'; }
+	replay "$1" <<-'TRACE'
+		open 0 u0 p 0/a 1 RDWR|CREAT|APPEND 0777 022
+		setxattr 0 u0 p 0/a 5 20 0 1
+		flags 0 u0 p 1 1
+		getxattr 0 u0 p 0/a 5 1
+		removexattr 0 u0 p 0/a 5 1
+		write 0 u0 p 1 100
+		getxattr 0 u0 p 0/a 5 1
+		fstat 0 u0 p 1
+		flags 0 u0 p 1 0
 	TRACE
 }
 
@@ -275,11 +307,67 @@ declared() {
 }
 
 case_declared_far_write() {
-	declared 'far write' cached <<-'TRACE'
+	declared 'refused write' cached <<-'TRACE'
 		open 0 u1 p 0/a 1 RDWR|CREAT 06777 00
 		pwrite 0 u1 p 1 70368744177664 10
 		fstat 0 u0 p 1
 		pwrite 0 u1 p 1 7 10
+	TRACE
+}
+
+case_declared_far_write_with_capability() {
+	declared 'refused write' cached <<-'TRACE'
+		open 0 u0 p 0/a 1 RDWR|CREAT 0777 00
+		setxattr 0 u0 p 0/a 5 20 0 1
+		pwrite 0 u0 p 1 70368744177664 10
+		getxattr 0 u0 p 0/a 5 1
+	TRACE
+}
+
+case_declared_refused_chown() {
+	declared 'refused write' cached <<-'TRACE'
+		mknod 0 u0 p 0/a 2 06777 027
+		setxattr 0 u0 p 0/a 5 20 0 0
+		chown 0 u1 p 0/a -1 -1 0
+		getxattr 0 u0 p 0/a 5 1
+	TRACE
+}
+
+case_declared_far_copy() {
+	declared 'far copy' cached <<-'TRACE'
+		open 0 u0 p 0/a 1 RDWR|CREAT 0666 00
+		open 0 u0 p 0/b 2 RDWR|CREAT 0666 00
+		copy 0 u0 p 1 0 2 70368744177664 100
+	TRACE
+}
+
+case_declared_far_send() {
+	declared 'far send' cached <<-'TRACE'
+		open 0 u0 p 0/a 1 RDWR|CREAT 0666 00
+		open 0 u0 p 0/b 2 RDWR|CREAT 0666 00
+		send 0 u0 p 1 2 70368744177664 100
+	TRACE
+}
+
+case_declared_pipe_times() {
+	declared 'pipe times' cached <<-'TRACE'
+		mknod 0 u0 p 0/a 0 0666 00
+		utimens 0 u0 p 0/a 0 0
+		stat 0 u0 p 0/a 0
+		open 0 u0 p 0/a 1 RDWR 0 0
+		write 0 u0 p 1 100
+		stat 0 u0 p 0/a 0
+		utimens 0 u0 p 0/a 0 0
+		stat 0 u0 p 0/a 0
+	TRACE
+}
+
+case_declared_capability() {
+	declared capability cached <<-'TRACE'
+		open 0 u0 p 0/a 1 RDWR|CREAT 0777 00
+		write 0 u0 p 1 100
+		setxattr 0 u0 p 0/a 5 20 0 1
+		mapwrite 0 u0 p 1 0 50
 	TRACE
 }
 
@@ -293,7 +381,7 @@ case_declared_acl_mode() {
 	TRACE
 }
 
-# Why holes are compared with the file beneath (fs_stress --declared): on a plain filesystem they are no function of what was done.
+# Shows why holes are compared with the file beneath (fs_stress --declared): on a plain filesystem they are no function of what was done.
 case_holes_depend_on_the_cache() {
 	fs_setup
 	first_data() { perl -e 'open(F, "<", $ARGV[0]) or die; my $at = sysseek(F, 0, 3); print defined $at ? $at + 0 : "none"' "$1"; }

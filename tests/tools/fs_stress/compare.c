@@ -158,7 +158,7 @@ static bool compare_directories(struct comparison *comparison, const char *path,
 static bool compare_entry(struct comparison *comparison, const char *path, const int parents[2], const char *name)
 {
 	char texts[2][TEXT_ROOM];
-	struct stat st[2];
+	struct stat st[2] = { 0 };
 
 	for (int side = 0; side < 2; side++) {
 		if (fstatat(parents[side], name, &st[side], AT_SYMLINK_NOFOLLOW) < 0)
@@ -166,6 +166,7 @@ static bool compare_entry(struct comparison *comparison, const char *path, const
 		else
 			describe_stat(&st[side], texts[side]);
 	}
+	note_stat(&st[0], NOTE_ACL_UNASKED, false);
 	if (strcmp(texts[0], texts[1]) != 0 && !times_are_declared(&st[0], texts))
 		return differ(comparison, path, "stat", texts[0], texts[1]);
 	if (!compare_links(comparison, path, st) || !compare_xattrs(comparison, path, parents, name))

@@ -11,11 +11,14 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "store/base/cleanup.h"
@@ -29,7 +32,7 @@
 
 enum declared {
 	TMPFILE, HOLES, FAR_SEEK, FAR_SEND, FAR_COPY, PIPE_TIMES, FLAGS_OPEN, FLAGS_ACCESS, FLAGS_ERROR, FLAGS_NOTHING, FLAGS_MAPPING, FLAGS_SETFL, FLAGS_WRITE, COLLAPSE, SETFL,
-	FAR_WRITE, ACL_MODE, DECLARED_COUNT
+	FAR_WRITE, ACL_MODE, CAPABILITY, DECLARED_COUNT
 };
 
 static struct {
@@ -71,6 +74,16 @@ void note_fd(const struct side *side, int fd, enum note note, bool is)
 	/* A number is used again: who has no block has none of an odd kind. */
 	if (!side->mounted && fstat(fd, &st) == 0 && (is || note != NOTE_ODD_BLOCKS || !st.st_blocks))
 		set_note(&st, note, is);
+}
+
+void note_stat(const struct stat *plain, enum note note, bool is)
+{
+	set_note(plain, note, is);
+}
+
+void declared_forget(void)
+{
+	memset(memory->notes, 0, sizeof memory->notes);
 }
 
 void note_path(const struct side *side, int at, const char *path, enum note note, bool is)
@@ -227,9 +240,27 @@ static uint64_t flags_met(struct side sides[2], const struct operation *operatio
 
 /* ---- other results ---- */
 
+/* For --verbose: which reasons are met. */
+static bool note_reason(const struct operation *operation, int error)
+{
+	if (verbose)
+		fprintf(stderr, "declared: %s: %s, not EPERM\n", operation_kinds[operation->kind].name, strerror(error));
+	return true;
+}
+
 static bool is_tmpfile(struct side sides[2], const struct operation *operation, const struct result results[2])
 {
-	return is(operation, "tmpfile") && results[1].value < 0 && results[1].error == EOPNOTSUPP;
+	char path[REAL_PATH_ROOM];
+	struct stat st;
+	int at;
+
+	if (!is(operation, "tmpfile") || results[1].value >= 0 || results[1].error != EOPNOTSUPP)
+		return false;
+	if (results[0].value == 0)
+		return true;
+	/* Or it would have been refused, for the directory has been removed. */
+	at = path_resolve(&sides[0], operation->path[0], path);
+	return results[0].error == EPERM && fstatat(at, path, &st, AT_EMPTY_PATH) == 0 && st.st_nlink == 0;
 }
 
 static bool is_hole_of_odd_blocks(struct side sides[2], const struct operation *operation, const struct result results[2])
@@ -243,12 +274,20 @@ static bool is_hole_of_odd_blocks(struct side sides[2], const struct operation *
 	beneath = open_beneath(fds[1]);
 	if (!seeks || beneath < 0)
 		return true;
-	return lseek(beneath, NUMBER(1), (int)NUMBER(2)) == results[1].value;
+	return lseek(beneath, NUMBER(1), (int)NUMBER(2)) == results[1].value && (results[1].value >= 0 || errno == results[1].error);
 }
 
 static bool is_far_seek(struct side sides[2], const struct operation *operation, const struct result results[2])
 {
-	return is(operation, "seek") && results[0].error == EINVAL && results[1].value > FAR_OFFSET;
+	int fd = side_slot(&sides[1], NUMBER(0));
+	struct stat st;
+	off_t from;
+
+	if (!is(operation, "seek") || results[0].error != EINVAL || results[1].value <= FAR_OFFSET || fstat(fd, &st) < 0)
+		return false;
+	/* The position was put back. */
+	from = NUMBER(2) == SEEK_SET ? 0 : NUMBER(2) == SEEK_CUR ? lseek(fd, 0, SEEK_CUR) : st.st_size;
+	return results[1].value == from + NUMBER(1);
 }
 
 static bool is_far_send(struct side sides[2], const struct operation *operation, const struct result results[2])
@@ -259,16 +298,37 @@ static bool is_far_send(struct side sides[2], const struct operation *operation,
 
 static bool is_far_copy_of_nothing(struct side sides[2], const struct operation *operation, const struct result results[2])
 {
-	return is(operation, "copy") && results[1].value == 0 && results[0].error == EFBIG;
+	struct stat st;
+
+	return is(operation, "copy") && NUMBER(3) > FAR_OFFSET && results[0].error == EFBIG && results[1].value == 0 &&
+		fstat(side_slot(&sides[0], NUMBER(0)), &st) == 0 && (NUMBER(1) >= st.st_size || NUMBER(4) == 0);
+}
+
+/* Was OPERATION to write nothing? */
+static bool is_empty(const struct side *side, const struct operation *operation)
+{
+	if (is(operation, "write") || is(operation, "append"))
+		return length_for(side, NUMBER(0), NUMBER(1)) == 0;
+	if (is(operation, "pwrite") || is(operation, "vector"))
+		return length_for(side, NUMBER(0), NUMBER(2)) == 0;
+	return is(operation, "copy"); /* where the result is 0: from the end of its source */
+}
+
+static bool is_directory(struct side sides[2], const struct operation *operation)
+{
+	char path[REAL_PATH_ROOM];
+	struct stat st;
+	int at = path_resolve(&sides[0], operation->path[0], path);
+
+	return fstatat(at, path, &st, 0) == 0 && S_ISDIR(st.st_mode);
 }
 
 /* Nothing is written, or the default ACL is taken from what is no directory. */
 static bool is_nothing_to_flagged(struct side sides[2], const struct operation *operation, const struct result results[2])
 {
-	bool removes = is(operation, "setacl") && NUMBER(0) % 2 == 1 && NUMBER(1) == 3;
+	bool removes = is(operation, "setacl") && NUMBER(0) % 2 == 1 && NUMBER(1) == 3 && !is_directory(sides, operation);
 
-	return (removes || written_slot(operation) >= 0) && results[0].error == EPERM && results[1].value == 0 &&
-		flags_met(sides, operation);
+	return (removes || is_empty(&sides[0], operation)) && results[0].error == EPERM && results[1].value == 0 && flags_met(sides, operation);
 }
 
 /* Their texts differ in the time alone. */
@@ -276,7 +336,7 @@ bool times_are_declared(const struct stat *plain, char texts[2][TEXT_ROOM])
 {
 	const char *at[2] = { strstr(texts[0], " mtime="), strstr(texts[1], " mtime=") };
 
-	return (S_ISFIFO(plain->st_mode) || S_ISCHR(plain->st_mode)) && has_note(plain, NOTE_PIPE_WRITTEN) && at[0] && at[1] &&
+	return S_ISFIFO(plain->st_mode) && has_note(plain, NOTE_PIPE_WRITTEN) && at[0] && at[1] && strcmp(at[0], " mtime=now") == 0 &&
 		at[0] - texts[0] == at[1] - texts[1] && strncmp(texts[0], texts[1], (size_t)(at[0] - texts[0])) == 0;
 }
 
@@ -306,14 +366,39 @@ static void slot_forget(struct side *side, int64_t slot)
 	side->slot_flags[slot] = 0;
 }
 
-/* In cached mode the kernel opens files without asking. Both sides have then nothing open. */
+/* Is whatever is written by FD, of a mount, refused? */
+static bool writes_nothing(int fd)
+{
+	struct stat st;
+	bool refused = fstat(fd, &st) == 0;
+
+	/* Not at the end, where an append-only file may be written; and a capability would end before that is refused. */
+	if (!(fcntl(fd, F_GETFL) & O_DIRECT) && fgetxattr(fd, "security.capability", NULL, 0) < 0)
+		refused = refused && pwrite(fd, "x", 1, st.st_size + 10) < 0 && errno == EPERM;
+	refused = refused && ftruncate(fd, st.st_size / 2) < 0 && errno == EPERM;
+	return refused && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) < 0 && errno == EPERM;
+}
+
+/* In cached mode the kernel opens files without asking: what is written is refused. Both sides have then nothing open. */
 static bool is_open_of_flagged(struct side sides[2], const struct operation *operation, const struct result results[2])
 {
 	bool reopens = is(operation, "reopen");
-	int64_t slot = reopens ? NUMBER(1) : NUMBER(0);
+	int64_t slot = reopens ? NUMBER(1) : NUMBER(0), flags = reopens ? NUMBER(2) : NUMBER(1);
+	char path[REAL_PATH_ROOM];
+	uint64_t met;
+	int at;
 
-	if ((!reopens && !is(operation, "open")) || !sides[1].opens_unasked || results[0].error != EPERM || results[1].value < 0 ||
-		!flags_met(sides, operation))
+	if ((!reopens && !is(operation, "open")) || !sides[1].opens_unasked || results[0].error != EPERM || results[1].value < 0)
+		return false;
+	if ((flags & O_ACCMODE) == O_RDONLY || flags & (O_TRUNC | O_PATH))
+		return false;
+	if (reopens) {
+		met = flags_of_slot(&sides[0], (int)NUMBER(0));
+	} else {
+		at = path_resolve(&sides[0], operation->path[0], path);
+		met = flags_at(at, path, 0);
+	}
+	if (!met || (flags & O_APPEND && !(met & STATX_ATTR_IMMUTABLE)) || !writes_nothing(side_slot(&sides[1], slot)))
 		return false;
 	slot_forget(&sides[0], slot);
 	slot_forget(&sides[1], slot);
@@ -329,7 +414,15 @@ static bool is_access_to_flagged(struct side sides[2], const struct operation *o
 /* Refused by both: the kernel looks for all other reasons before it asks us, and beneath this one comes before some of them. */
 static bool is_other_refusal_of_flagged(struct side sides[2], const struct operation *operation, const struct result results[2])
 {
-	return results[0].value < 0 && results[0].error == EPERM && results[1].value < 0 && flags_met(sides, operation);
+	static const int reasons[] = { EACCES, ENOTDIR, EISDIR, EEXIST, ENOTEMPTY, EINVAL, EXDEV, ENOENT, ENODATA, EOPNOTSUPP, EFBIG, EOVERFLOW };
+
+	if (results[0].value >= 0 || results[0].error != EPERM || results[1].value >= 0 || strcmp(results[0].text, results[1].text) != 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		if (results[1].error == reasons[i])
+			return flags_met(sides, operation) && note_reason(operation, results[1].error);
+	}
+	return false;
 }
 
 static bool is_setfl_of_flagged(struct side sides[2], const struct operation *operation, const struct result results[2])
@@ -342,8 +435,21 @@ static bool is_setfl_of_flagged(struct side sides[2], const struct operation *op
 
 static bool is_mapping_of_flagged(struct side sides[2], const struct operation *operation, const struct result results[2])
 {
-	return (is(operation, "mapwrite") || is(operation, "mapread")) && results[0].error == EACCES &&
-		flags_met(sides, operation) & STATX_ATTR_APPEND;
+	char link[64], text[TEXT_ROOM];
+	cleanup_close int plain = -EBADF;
+	ssize_t n;
+
+	if ((!is(operation, "mapwrite") && !is(operation, "mapread")) || results[0].error != EACCES || results[1].value <= 0 ||
+		!(flags_met(sides, operation) & STATX_ATTR_APPEND))
+		return false;
+	if (is(operation, "mapwrite"))
+		return true;
+	/* It has shown what the plain file has. */
+	snprintf(link, sizeof link, "/proc/self/fd/%d", side_slot(&sides[0], NUMBER(0)));
+	plain = open(link, O_RDONLY | O_CLOEXEC);
+	n = pread(plain, data_buffer, (size_t)results[1].value, NUMBER(1));
+	snprintf(text, sizeof text, "bytes %016" PRIx64, n > 0 ? hash64_of(data_buffer, (size_t)n) : 0);
+	return n == results[1].value && strcmp(text, results[1].text) == 0;
 }
 
 /* ---- not the same is done ---- */
@@ -369,13 +475,23 @@ static bool is_collapse(struct side sides[2], const struct operation *operation)
 	return fd >= 0 && NUMBER(1) & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE) && is_writable(fd) && is_regular(fd);
 }
 
-/* Of a file that was opened before it could only be appended to, where it is written through us. */
+/* Where OPERATION writes, in the file of FD. */
+static int64_t offset_written(int fd, const struct operation *operation)
+{
+	if (is(operation, "pwrite") || is(operation, "vector"))
+		return NUMBER(1);
+	return is(operation, "copy") ? NUMBER(3) : fcntl(fd, F_GETFL) & O_DIRECT ? 0 : lseek(fd, 0, SEEK_CUR);
+}
+
+/* Of a file that was opened before it could only be appended to, and not to its end, where it is written through us. */
 static bool is_write_of_append_only(struct side sides[2], const struct operation *operation)
 {
-	int slot = is(operation, "append") ? -1 : written_slot(operation);
+	int slot = is(operation, "append") || is(operation, "fallocate") ? -1 : written_slot(operation);
 	int fd = slot < 0 ? -1 : side_slot(&sides[0], slot);
+	struct stat st;
 
-	return fd >= 0 && is_writable(fd) && !(fcntl(fd, F_GETFL) & O_APPEND) && flags_of_slot(&sides[0], slot) == STATX_ATTR_APPEND;
+	return fd >= 0 && is_writable(fd) && !(fcntl(fd, F_GETFL) & O_APPEND) && flags_of_slot(&sides[0], slot) == STATX_ATTR_APPEND &&
+		fstat(fd, &st) == 0 && offset_written(fd, operation) != st.st_size;
 }
 
 /* Keep it short: each line is something that a user can meet. */
@@ -404,8 +520,10 @@ static const struct {
 	[FLAGS_WRITE] = { "flags: write", "who opened a file before it was append-only can write to its end alone (but under passthrough): else EPERM", NULL },
 	[COLLAPSE] = { "collapse", "fallocate(2) that collapses or inserts a range is EOPNOTSUPP", NULL },
 	[SETFL] = { "setfl", "under passthrough a file that was opened with O_APPEND is appended to: F_SETFL does not end it", NULL },
-	[FAR_WRITE] = { "far write", "a write or range that the filesystem beneath refuses (too far, not supported) has ended set-id bits before",
+	[FAR_WRITE] = { "refused write", "a write that the filesystem beneath refuses for its offset, a range that it cannot zero, and a chown(2) for no owner "
+				   "that it refuses, have ended set-id bits and capabilities before",
 		NULL },
+	[CAPABILITY] = { "capability", "a store in a mapping ends security.capability, as a write does (but under passthrough)", NULL },
 	[ACL_MODE] = { "acl mode", "under passthrough a set-gid file that an ACL has made executable by its group keeps the bit when a member "
 				   "writes to it before anybody has asked for its mode", NULL },
 };
@@ -473,38 +591,109 @@ static bool settle_pipe(struct side sides[2], const struct operation *operation,
 	return strcmp(results[0].text, results[1].text) == 0;
 }
 
+/* Is OPERATION one that the filesystem beneath refuses for where or how it would write? */
+static bool is_far_or_zeroes(const struct operation *operation)
+{
+	if (is(operation, "pwrite") || is(operation, "vector"))
+		return NUMBER(1) > FAR_OFFSET;
+	if (is(operation, "copy"))
+		return NUMBER(3) > FAR_OFFSET;
+	return is(operation, "fallocate") && (NUMBER(2) > FAR_OFFSET || NUMBER(3) > FAR_OFFSET || NUMBER(1) & FALLOC_FL_ZERO_RANGE);
+}
+
+static bool is_refused_far(const struct operation *operation, const struct result results[2])
+{
+	return results[0].value < 0 && (results[0].error == EFBIG || results[0].error == EOPNOTSUPP) && is_far_or_zeroes(operation);
+}
+
 /* Set-id bits that one of them has lost. */
 static void settle_bits(struct side sides[2], const struct operation *operation, const struct result results[2])
 {
-	int slot = operation->caller ? written_slot(operation) : -1;
+	int slot = operation->caller ? written_slot(operation) : -1, fds[2];
+	bool refused = is_refused_far(operation, results);
 	struct stat st[2];
-	int fds[2];
-	bool refused = results[0].value < 0 && (results[0].error == EFBIG || results[0].error == EOPNOTSUPP || results[0].error == EINVAL);
 
 	if (slot < 0)
 		return;
 	for (int i = 0; i < 2; i++)
 		fds[i] = side_slot(&sides[i], slot);
-	if (fds[0] < 0 || !is_writable(fds[0]) || fstat(fds[0], &st[0]) < 0)
+	if (fds[0] < 0 || !is_writable(fds[0]) || fstat(fds[0], &st[0]) < 0 || !S_ISREG(st[0].st_mode))
 		return;
 	if (!(refused && st[0].st_mode & SET_ID) && !has_note(&st[0], NOTE_ACL_UNASKED))
 		return;
-	if (fstat(fds[1], &st[1]) < 0 || !S_ISREG(st[0].st_mode) || st[0].st_mode == st[1].st_mode)
+	if (fstat(fds[1], &st[1]) < 0 || st[0].st_mode == st[1].st_mode)
 		return;
 	if (refused && (st[0].st_mode & ~st[1].st_mode & SET_ID) == (st[0].st_mode ^ st[1].st_mode)) {
 		if (fchmod(fds[0], st[1].st_mode & 07777) == 0)
 			meet(FAR_WRITE);
-	} else if (has_note(&st[0], NOTE_ACL_UNASKED) && sides[1].fixed_flags && st[1].st_mode == (st[0].st_mode | S_ISGID)) {
+	} else if (has_note(&st[0], NOTE_ACL_UNASKED) && sides[1].fixed_flags && st[0].st_mode & S_IXGRP &&
+		st[1].st_mode == (st[0].st_mode | S_ISGID)) {
 		if (fchmod(fds[1], st[0].st_mode & 07777) == 0)
 			meet(ACL_MODE);
 	}
 	set_note(&st[0], NOTE_ACL_UNASKED, false);
 }
 
+/* The file that OPERATION has to do with, by a path that needs no directory; false: none of those below. */
+static bool file_of(const struct side *side, const struct operation *operation, int slot, char path[REAL_PATH_ROOM + 64])
+{
+	char text[REAL_PATH_ROOM];
+	int at;
+
+	if (slot >= 0) {
+		snprintf(path, REAL_PATH_ROOM + 64, "/proc/self/fd/%d", side_slot(side, slot));
+		return side_slot(side, slot) >= 0;
+	}
+	at = path_resolve(side, operation->path[0], text);
+	if (at == AT_FDCWD)
+		snprintf(path, REAL_PATH_ROOM + 64, "%s", text);
+	else
+		snprintf(path, REAL_PATH_ROOM + 64, "/proc/self/fd/%d/%s", at, text);
+	return true;
+}
+
+static bool end_capability(const char *path)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int flags = 0, none;
+	bool flagged = fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && flags & (FS_APPEND_FL | FS_IMMUTABLE_FL), ended;
+
+	none = flags & ~(FS_APPEND_FL | FS_IMMUTABLE_FL);
+	if (flagged)
+		ioctl(fd, FS_IOC_SETFLAGS, &none);
+	ended = removexattr(path, "security.capability") == 0;
+	if (flagged)
+		ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	return ended;
+}
+
+/* A capability that has ended with a store in a mapping, or before a write or a chown(2) for no owner was refused. */
+static void settle_capability(struct side sides[2], const struct operation *operation, const struct result results[2])
+{
+	static const char name[] = "security.capability";
+	bool maps = is(operation, "mapwrite") && results[0].value > 0, writes = is_refused_far(operation, results);
+	bool fchowns = is(operation, "fchown") && NUMBER(1) == -1 && NUMBER(2) == -1 && results[0].error == EPERM;
+	/* Not to the end of an append-only file. */
+	bool appends = results[0].error == EPERM && written_slot(operation) >= 0 && flags_of_slot(&sides[0], written_slot(operation)) == STATX_ATTR_APPEND;
+	bool chowns = is(operation, "chown") && NUMBER(0) == -1 && NUMBER(1) == -1 && results[0].error == EPERM;
+	int slot = maps || fchowns ? (int)NUMBER(0) : writes || appends ? written_slot(operation) : -1;
+	char paths[2][REAL_PATH_ROOM + 64];
+
+	if (!maps && !writes && !appends && !chowns && !fchowns)
+		return;
+	for (int i = 0; i < 2; i++) {
+		if (!file_of(&sides[i], operation, slot, paths[i]))
+			return;
+	}
+	if (getxattr(paths[0], name, NULL, 0) > 0 && getxattr(paths[1], name, NULL, 0) < 0 && errno == ENODATA && end_capability(paths[0]))
+		meet(maps ? CAPABILITY : FAR_WRITE);
+}
+
 bool declared_settle(struct side sides[2], const struct operation *operation, struct result results[2])
 {
 	settle_append(sides, operation, results);
 	settle_bits(sides, operation, results);
+	settle_capability(sides, operation, results);
 	return settle_pipe(sides, operation, results);
 }
 

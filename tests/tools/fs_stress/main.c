@@ -59,7 +59,8 @@ struct shared {
 static struct shared *shared;
 static const char *roots[2], *beneath;
 static bool patched;
-static bool verbose, statistics;
+bool verbose;
+static bool statistics;
 
 static double now(void)
 {
@@ -119,14 +120,20 @@ static bool flags_are_fixed(int root)
 
 static int set_flags(int fd, int flags)
 {
-	return ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	int all = 0;
+
+	if (ioctl(fd, FS_IOC_GETFLAGS, &all) < 0)
+		return -1;
+	all |= flags;
+	return ioctl(fd, FS_IOC_SETFLAGS, &all);
 }
 
 /* Are there append-only and immutable files, of which the latter are written by nobody, whenever he has opened them? */
 static bool has_flags(int root)
 {
 	cleanup_close int fd = openat(root, "probe", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	bool append = set_flags(fd, FS_APPEND_FL) == 0, immutable = set_flags(fd, FS_IMMUTABLE_FL) == 0;
+	bool append = set_flags(fd, FS_APPEND_FL) == 0;
+	bool immutable = set_flags(fd, FS_IMMUTABLE_FL) == 0;
 	bool written = write(fd, "x", 1) == 1;
 
 	clear_flags(root, "probe");
@@ -159,6 +166,7 @@ static bool is_boundless(int root)
 static int run_begin(const char *name, struct side sides[2])
 {
 	umask(0);
+	declared_forget();
 	for (int i = 0; i < 2; i++) {
 		char area[4];
 
@@ -611,6 +619,7 @@ int main(int argc, char **argv)
 	}
 	if (!parse_arguments(argv, &arguments))
 		return usage();
+	declared_begin();
 	if (arguments.compare)
 		return compare();
 	if (beneath && !declared_beneath(roots[1], beneath)) {
@@ -620,7 +629,6 @@ int main(int argc, char **argv)
 	snprintf(path, sizeof path, "%s/P", roots[0]);
 	patched = access(path, F_OK) == 0;
 	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	declared_begin();
 	count = arguments.operations;
 	list = arguments.replay ? read_trace(arguments.replay, &count, &arguments.processes) :
 				  operations_make(arguments.seed, count, (unsigned)arguments.processes, patched);

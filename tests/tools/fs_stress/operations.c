@@ -209,7 +209,7 @@ static int64_t choose_number(uint64_t *state, const struct operation *operation,
 	case 'U': return ONE_OF(state, -1, -1, 0, 1001, 1001, 1002, 1003);
 	case 'G': return ONE_OF(state, -1, -1, 0, 1001, 1002, 2000, 2001);
 	case 'T': return below(state, 6);  /* what of the times */
-	case 'X': return below(state, 5);  /* which name */
+	case 'X': return below(state, 6);  /* which name */
 	case 'V': return ONE_OF(state, 0, 1, 5, 64, 300, 2000, 3000); /* size of the value */
 	case 'Y': return ONE_OF(state, 0, 0, 0, 1, 2);
 	case 'R': return ONE_OF(state, 0, 0, 0, 0, 1, 2, 2);

@@ -132,7 +132,7 @@ static bool is_direct(const struct side *side, int64_t slot)
 	return side->slots[slot] >= 0 && side->slot_flags[slot] & O_DIRECT;
 }
 
-static size_t length_for(const struct side *side, int64_t slot, int64_t length)
+size_t length_for(const struct side *side, int64_t slot, int64_t length)
 {
 	if (length > DATA_MAX - DIRECT_GRAIN)
 		length = DATA_MAX - DIRECT_GRAIN;
@@ -164,6 +164,8 @@ PERFORM(open)
 	if (fd >= 0)
 		slot_set(side, NUMBER(0), fd, flags);
 	note_fd(side, fd, NOTE_ODD_BLOCKS, false);
+	if (!(flags & O_PATH)) /* which asks for no permission */
+		note_fd(side, fd, NOTE_ACL_UNASKED, false);
 }
 
 PERFORM(close)
@@ -187,6 +189,8 @@ PERFORM(reopen)
 	snprintf(link, sizeof link, "/proc/self/fd/%d", side_slot(side, NUMBER(0)));
 	fd = open(link, flags | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	result_set(ret, fd < 0 ? -1 : 0);
+	if (!(flags & O_PATH))
+		note_fd(side, fd, NOTE_ACL_UNASKED, false);
 	if (fd >= 0)
 		slot_set(side, NUMBER(1), fd, flags);
 }
@@ -307,6 +311,7 @@ PERFORM(copy)
 	int64_t left = NUMBER(4), done = 0;
 	ssize_t n = 0;
 
+	/* By a pipe, on some filesystems, so that it is no whole grains that are written directly. */
 	if (is_direct(side, NUMBER(0)) || is_direct(side, NUMBER(2)))
 		return;
 	do {
@@ -331,7 +336,7 @@ PERFORM(seek)
 	old = lseek(fd, 0, SEEK_CUR);
 	at = lseek(fd, NUMBER(1), (int)NUMBER(2));
 	result_set(ret, at);
-	/* Where data is may differ (see compare.c): the position must not. And a huge one is no place to write at. */
+	/* Where data is may differ (see declared.c): the position must not. And a huge one is no place to write at. */
 	if (at >= 0 && (NUMBER(2) == SEEK_DATA || NUMBER(2) == SEEK_HOLE || at > DATA_MAX))
 		lseek(fd, old, SEEK_SET);
 }
@@ -371,7 +376,7 @@ PERFORM(mapwrite)
 
 	if (!map)
 		return;
-	/* Who stores in an immutable file's mapping gets a signal on some filesystems, and an error on others: it is only mapped. */
+	/* Who stores in an immutable file's mapping gets a signal on some filesystems, and an error on others: it is only mapped; so is an append-only one. */
 	if (ioctl(side_slot(side, NUMBER(0)), FS_IOC_GETFLAGS, &flags) < 0 || !(flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)))
 		fill_pattern(map + skip, length, (uint64_t)NUMBER(1));
 	if (msync(map, skip + length, MS_SYNC) < 0)

@@ -171,6 +171,8 @@ PERFORM(utimens)
 
 	choose_times(NUMBER(0), times);
 	result_set(ret, utimensat(at, path, NUMBER(0) == 5 ? NULL : times, follow_flag(NUMBER(1))));
+	if (ret->value == 0 && NUMBER(0) != 2) /* which leaves the time alone that is compared */
+		note_path(side, at, path, NOTE_PIPE_WRITTEN, false);
 }
 
 PERFORM(futimens)
@@ -179,6 +181,8 @@ PERFORM(futimens)
 
 	choose_times(NUMBER(1), times);
 	result_set(ret, futimens(side_slot(side, NUMBER(0)), NUMBER(1) == 5 ? NULL : times));
+	if (ret->value == 0 && NUMBER(1) != 2)
+		note_fd(side, side_slot(side, NUMBER(0)), NOTE_PIPE_WRITTEN, false);
 }
 
 PERFORM(stat)
@@ -204,7 +208,20 @@ PERFORM(access)
 
 /* ---- extended attributes ---- */
 
-static const char *const xattr_names[] = { "user.a", "user.b", "trusted.a", "trusted.bb", "user." };
+static const char *const xattr_names[] = { "user.a", "user.b", "trusted.a", "trusted.bb", "user.", "security.capability" };
+#define XATTR_NAMES 6
+
+/* What makes a value of SIZE bytes; of capabilities only such as they are may be set. */
+static size_t make_value(const char *name, size_t size, uint64_t pattern)
+{
+	static const unsigned char net_raw[20] = { 1, 0, 0, 2, 0, 0x20 }; /* VFS_CAP_REVISION_2, effective */
+
+	fill_pattern(data_buffer, size, pattern);
+	if (strcmp(name, "security.capability") != 0 || size == 0)
+		return size;
+	memcpy(data_buffer, net_raw, sizeof net_raw);
+	return sizeof net_raw;
+}
 
 /* A path for the calls that know no directory: what is beneath the working directory, which is set. */
 static int xattr_path(const struct side *side, const struct operation *operation, char path[REAL_PATH_ROOM])
@@ -217,10 +234,9 @@ static int xattr_path(const struct side *side, const struct operation *operation
 PERFORM(setxattr)
 {
 	char path[REAL_PATH_ROOM];
-	const char *name = xattr_names[NUMBER(0) % 5];
-	size_t size = (size_t)NUMBER(1);
+	const char *name = xattr_names[NUMBER(0) % XATTR_NAMES];
+	size_t size = make_value(name, (size_t)NUMBER(1), (uint64_t)NUMBER(1));
 
-	fill_pattern(data_buffer, size, (uint64_t)NUMBER(1));
 	if (xattr_path(side, operation, path) < 0)
 		result_set(ret, -1);
 	else if (NUMBER(3))
@@ -231,9 +247,10 @@ PERFORM(setxattr)
 
 PERFORM(fsetxattr)
 {
-	fill_pattern(data_buffer, (size_t)NUMBER(2), (uint64_t)NUMBER(2));
-	result_set(ret, fsetxattr(side_slot(side, NUMBER(0)), xattr_names[NUMBER(1) % 5], data_buffer, (size_t)NUMBER(2),
-		(int)NUMBER(3)));
+	const char *name = xattr_names[NUMBER(1) % XATTR_NAMES];
+	size_t size = make_value(name, (size_t)NUMBER(2), (uint64_t)NUMBER(2));
+
+	result_set(ret, fsetxattr(side_slot(side, NUMBER(0)), name, data_buffer, size, (int)NUMBER(3)));
 }
 
 static void describe_value(struct result *ret)
@@ -245,7 +262,7 @@ static void describe_value(struct result *ret)
 PERFORM(getxattr)
 {
 	char path[REAL_PATH_ROOM];
-	const char *name = xattr_names[NUMBER(0) % 5];
+	const char *name = xattr_names[NUMBER(0) % XATTR_NAMES];
 	size_t room = NUMBER(1) ? 5000 : NUMBER(0) % 2 ? 64 : 0; /* 0: how much is it? */
 
 	if (xattr_path(side, operation, path) < 0)
@@ -280,7 +297,7 @@ PERFORM(listxattr)
 PERFORM(removexattr)
 {
 	char path[REAL_PATH_ROOM];
-	const char *name = xattr_names[NUMBER(0) % 5];
+	const char *name = xattr_names[NUMBER(0) % XATTR_NAMES];
 
 	if (xattr_path(side, operation, path) < 0)
 		result_set(ret, -1);

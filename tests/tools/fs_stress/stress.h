@@ -107,7 +107,7 @@ bool declared_beneath(const char *mounted, const char *beneath);
 bool declared(struct side sides[2], const struct operation *operation, const struct result results[2]);
 /* Where it is declared that OPERATION is refused by the mount: done there, and on the other side only if it was not. false: not done. */
 bool declared_instead(struct side sides[2], const struct operation *operation, struct result results[2]);
-/* After each operation whose results were good: brings together what it has declaredly left apart. false: RESULTS say what differs. */
+/* After each operation whose results were good: makes both alike where a declared difference has left them different. false: RESULTS say what differs. */
 bool declared_settle(struct side sides[2], const struct operation *operation, struct result results[2]);
 bool holes_are_declared(const int fds[2]);
 bool times_are_declared(const struct stat *plain, char texts[2][TEXT_ROOM]);
@@ -121,6 +121,9 @@ enum note {
 	NOTE_ACL_UNASKED = 4,  /* an ACL was set, and nobody has asked for the mode since */
 };
 void note_fd(const struct side *side, int fd, enum note note, bool is);
+void note_stat(const struct stat *plain, enum note note, bool is);
+/* A run begins: nothing is remembered. */
+void declared_forget(void);
 /* Follows symbolic links. */
 void note_path(const struct side *side, int at, const char *path, enum note note, bool is);
 
@@ -131,6 +134,8 @@ void clear_flags(int directory, const char *name);
 void operation_perform(struct side *side, const struct operation *operation, struct result *ret);
 void result_set(struct result *result, int64_t value);
 int side_slot(const struct side *side, int64_t slot);
+/* How much is done at once of LENGTH bytes: whole grains, where the slot's file is open for direct I/O. */
+size_t length_for(const struct side *side, int64_t slot, int64_t length);
 /* The directory that PATH begins at; the rest of it to TEXT. */
 #define REAL_PATH_ROOM 2048
 int path_resolve(const struct side *side, const char *path, char text[REAL_PATH_ROOM]);
@@ -139,6 +144,7 @@ void caller_restore(unsigned caller);
 void fill_pattern(char *buffer, size_t size, uint64_t from);
 #define DATA_MAX 400000
 #define FAR_OFFSET ((int64_t)1 << 43) /* some filesystems' files end near it */
+extern bool verbose;
 extern char *data_buffer; /* of DATA_MAX bytes, aligned */
 
 #define PERFORM(name) void perform_##name(struct side *side, const struct operation *operation, struct result *ret)
