@@ -11,9 +11,11 @@
 static struct mount_options options_from(const struct context *ctx)
 {
 	const char *io = options_get(&ctx->options, "io"), *write = options_get(&ctx->options, "write");
+	const char *on_failure = options_get(&ctx->options, "on-failure");
 	struct mount_options options = {
 		.io = IO_AUTO,
 		.write = write && strcmp(write, "deny") == 0 ? WRITE_DENY : WRITE_THROUGH,
+		.on_failure = on_failure && strcmp(on_failure, "closed") == 0 ? FAILURE_CLOSED : FAILURE_BASE,
 		.watch = options_has(&ctx->options, "watch"),
 		.foreground = options_has(&ctx->options, "foreground"),
 		.verbose = ctx->verbose,

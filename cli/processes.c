@@ -233,6 +233,23 @@ static pid_t parse_pid(const char *name)
 	return (pid_t)strtoul(name, NULL, 10);
 }
 
+/* The parent of the process of PROCFD; 0: it is not known. */
+static pid_t parent_of(int procfd)
+{
+	cleanup_close int fd = openat(procfd, "stat", O_RDONLY | O_CLOEXEC);
+	char text[512];
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	const char *end;
+	int parent = 0;
+
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	/* The command's name may hold anything. */
+	end = strrchr(text, ')');
+	return end && sscanf(end, ") %*c %d", &parent) == 1 ? (pid_t)parent : 0;
+}
+
 int processes_find(const char *directory, enum process_use use, pid_t except, process_match_fn match,
 	void *arg, struct processes *ret, struct error *err)
 {
@@ -250,7 +267,7 @@ int processes_find(const char *directory, enum process_use use, pid_t except, pr
 		if (pid == 0 || pid == except || pid == getpid())
 			continue;
 		procfd = openat(dirfd(dir), entry->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (procfd < 0)
+		if (procfd < 0 || (except && parent_of(procfd) == except))
 			continue;
 		r = scan_process(&scan, procfd, pid);
 		if (r < 0)

@@ -39,7 +39,7 @@ typedef bool (*process_match_fn)(void *arg, const char *path, uint64_t inode);
 
 /*
  * All processes that use a file below DIRECTORY (absolute) that MATCH wants, but for this one and EXCEPT
- * (0: none): the daemon, which has files of the base open because it serves them. RET fresh.
+ * (0: none) and its children: the daemon, which has files of the base open because it serves them. RET fresh.
  */
 int processes_find(const char *directory, enum process_use use, pid_t except, process_match_fn match,
 	void *arg, struct processes *ret, struct error *err);

@@ -62,6 +62,9 @@ static const struct option_spec mount_options[] = {
 	{ "write", 0, "through|deny",
 		"Writes to what is not patched go to the base (default), or nothing may be written.",
 		OPTION_CHOICE },
+	{ "on-failure", 0, "base|closed",
+		"When the daemon fails or is killed, show the bare directory (default), or leave a dead mount.",
+		OPTION_CHOICE },
 	{ "watch", 0, NULL, "See changes around the mount at once, not only after refresh.", 0 },
 	{ "foreground", 0, NULL, "Serve in this process until the mount is taken off.", 0 },
 	DRY_RUN,
@@ -108,7 +111,7 @@ const struct command commands[] = {
 		"COMMAND sees the component's base copy-on-write; nobody else sees what it changes there.\n"
 		"Changes elsewhere are real, and are not recorded. If it fails, so does this, with its exit status.",
 		cmd_record, 1, 1, true, record_options },
-	{ "mount", "NAME [--io auto|cached|passthrough] [--write through|deny] [--watch] [--foreground] [--dry-run]",
+	{ "mount", "NAME [--io auto|cached|passthrough] [--write through|deny] [--on-failure base|closed]\n    [--watch] [--foreground] [--dry-run]",
 		"mount the component over its directory", "Returns when the mount answers.", cmd_mount, 1, 1,
 		false, mount_options },
 	{ "umount", "NAME [--dry-run]", "take the mount off: the bare directory is back",

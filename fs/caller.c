@@ -134,7 +134,8 @@ static long system_call_of(const struct caller *caller)
 
 bool caller_is_in_write(const struct caller *caller)
 {
-	const long calls[] = { SYS_write, SYS_pwrite64, SYS_writev, SYS_pwritev, SYS_pwritev2, SYS_sendfile, SYS_splice, SYS_copy_file_range };
+	const long calls[] = { SYS_write, SYS_pwrite64, SYS_writev, SYS_pwritev, SYS_pwritev2, SYS_sendfile, SYS_splice, SYS_copy_file_range,
+		SYS_fallocate };
 	long number = system_call_of(caller);
 
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "fs/control.h"
+#include "fs/keeper.h"
 #include "fs/switch.h"
 
 /* The address of a component's socket, reached through the open directory run/. */
@@ -25,6 +26,7 @@ struct control_server;
 struct control_server_config {
 	int run_fd; /* borrowed */
 	int lock_fd; /* control_lock(); becomes the server's, also on failure */
+	struct keeper *keeper; /* borrowed: the socket is taken from it, or kept by it */
 	const char *name;
 	const char *directory; /* where it is mounted */
 	dev_t device;	       /* of the mount */

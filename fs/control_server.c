@@ -11,6 +11,7 @@
 
 #include "fs/base_watch.h"
 #include "fs/mounts.h"
+#include "fs/worker_state.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
 
@@ -31,9 +32,12 @@ static void stop_listening(struct control_server *server)
 	if (server->listen_fd >= 0) {
 		unlinkat(server->config.run_fd, server->socket_name, 0);
 		close(server->listen_fd);
+		keeper_drop(server->config.keeper, KEEP_LISTEN);
 		server->listen_fd = -EBADF;
 		server->fds[1].fd = -EBADF;
 	}
+	if (server->config.lock_fd >= 0)
+		keeper_drop(server->config.keeper, KEEP_LOCK);
 	control_unlock(server->config.run_fd, server->config.name, server->config.lock_fd);
 	server->config.lock_fd = -EBADF;
 }
@@ -97,7 +101,9 @@ static struct json_object *answer_status(struct control_server *server)
 	add_string(reply, "io_reason", io_reason);
 	add_string(reply, "write", server->config.write);
 	add_watch(reply, session->watch);
-	add_number(reply, "pid", (uint64_t)getpid());
+	add_number(reply, "pid", (uint64_t)getppid());
+	add_number(reply, "worker", (uint64_t)getpid());
+	add_number(reply, "workers", session->state->workers);
 	add_number(reply, "protocol_minor", session->kernel_minor);
 	add_string(reply, "invalidation", "exact");
 	add_string(reply, "set_id_bits", session->kill_setid ? "daemon" : "kernel");
@@ -343,6 +349,10 @@ static int listen_socket(struct control_server *server, struct error *err)
 
 	if (r < 0)
 		return error_errno(err, -r, "control socket '%s'", server->socket_name);
+	/* The worker before has listened: who asked meanwhile waits in it. */
+	server->listen_fd = keeper_kept(server->config.keeper, KEEP_LISTEN);
+	if (server->listen_fd >= 0)
+		return 0;
 	server->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (server->listen_fd < 0)
 		return error_errno(err, errno, "control socket '%s'", server->socket_name);
@@ -352,7 +362,8 @@ static int listen_socket(struct control_server *server, struct error *err)
 		fchmodat(server->config.run_fd, server->socket_name, 0600, 0) < 0 ||
 		listen(server->listen_fd, CLIENTS_MAX) < 0)
 		return error_errno(err, errno, "control socket '%s'", server->socket_name);
-	return 0;
+	r = keeper_hold(server->config.keeper, KEEP_LISTEN, server->listen_fd);
+	return r < 0 ? error_errno(err, -r, "keep the control socket") : 0;
 }
 
 int control_server_start(const struct control_server_config *config, struct control_server **ret,

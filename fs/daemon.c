@@ -22,10 +22,12 @@
 #include "fs/reconciler.h"
 #include "fs/ref_watch.h"
 #include "fs/session.h"
+#include "fs/supervisor.h"
 #include "fs/switch.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
 #include "store/base/path.h"
+#include "store/journal.h"
 
 #define THREADS_MIN 4u
 #define THREADS_MAX 16u
@@ -41,6 +43,13 @@
 /* One mounted component. What is set is released, in the reverse order of the fields. */
 struct daemon {
 	const struct mount_options *options;
+	const char *store_path, *name;
+	struct shared *shared;	     /* what outlives this worker */
+	struct worker_state *state;  /* of it */
+	struct keeper *keeper;
+	daemon_ready_fn ready;
+	void *ready_arg;
+	bool first;		   /* nothing is mounted yet; else it goes on with what a worker before has begun */
 	struct store *store;	   /* the switcher's */
 	struct store *heal_store;  /* for readers whose object is missing; guarded by heal_lock */
 	pthread_mutex_t heal_lock;
@@ -78,7 +87,7 @@ static void daemon_release(struct daemon *daemon)
 	view_unref(daemon->view);
 	if (daemon->base_fd >= 0)
 		close(daemon->base_fd);
-	if (daemon->component)
+	if (daemon->component && daemon->control_lock >= 0)
 		control_unlock(daemon->store->run_fd, daemon->component->name, daemon->control_lock);
 	component_freep(&daemon->component);
 	store_freep(&daemon->heal_store);
@@ -89,6 +98,14 @@ static void daemon_release(struct daemon *daemon)
 }
 
 /* ---- before the mount: everything that can be refused ---- */
+
+/* The next worker has FD, too. */
+static int keep(struct daemon *daemon, uint64_t key, int fd, struct error *err)
+{
+	int r = keeper_hold(daemon->keeper, key, fd);
+
+	return r < 0 ? error_errno(err, -r, "keep a descriptor for the next worker") : 0;
+}
 
 static int check_not_mounted(struct daemon *daemon, struct error *err)
 {
@@ -128,6 +145,8 @@ static int lock_control(struct daemon *daemon, struct error *err)
 		nanosleep(&(struct timespec){ .tv_nsec = CONTROL_POLL_MS * 1000000L }, NULL);
 	}
 	daemon->control_lock = r;
+	if (r >= 0)
+		r = keep(daemon, KEEP_LOCK, r, err);
 	return r < 0 ? error_prefix(err, r, "mount component '%s'", name) : check_not_mounted(daemon, err);
 }
 
@@ -146,7 +165,17 @@ static int open_base_directory(struct daemon *daemon, struct error *err)
 			component->directory);
 	if (fstat(daemon->base_fd, &st) < 0)
 		return error_errno(err, errno, "stat '%s'", component->directory);
-	return 0;
+	return keep(daemon, KEEP_BASE, daemon->base_fd, err);
+}
+
+/* What the worker before has left: it is under the mount by now. */
+static int inherit(struct daemon *daemon, struct error *err)
+{
+	daemon->base_fd = keeper_kept(daemon->keeper, KEEP_BASE);
+	daemon->control_lock = keeper_kept(daemon->keeper, KEEP_LOCK);
+	daemon->mounted = daemon->state->mounted && !daemon->state->detached;
+	daemon->device = daemon->state->device;
+	return daemon->base_fd < 0 ? error_set(err, -EBADF, "component '%s': its directory was not kept", daemon->component->name) : 0;
 }
 
 /*
@@ -258,23 +287,47 @@ static int heal_object(void *arg, const struct hash128 *object, const struct oid
 	return r;
 }
 
-static int prepare(struct daemon *daemon, const char *store_path, const char *name, struct error *err)
+/* The socket of a daemon that was killed is still there: the journal says so. */
+static void note_restart(struct daemon *daemon)
 {
+	struct journal_entry entry = { .from = daemon->component->active, .to = daemon->component->active, .action = (char *)"restarted",
+		.reason = (char *)"the daemon was killed; until this mount the bare directory showed, or a dead mount" };
+	cleanup_free char *socket = NULL;
+	struct error err = ERROR_INIT;
+
+	if (asprintf(&socket, "%s.sock", daemon->name) < 0) {
+		socket = NULL;
+		return;
+	}
+	if (faccessat(daemon->store->run_fd, socket, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	log_message(LOG_WARNING, "component '%s': its last daemon was killed", daemon->name);
+	if (journal_append(daemon->store, daemon->name, &entry, &err) < 0)
+		log_message(LOG_ERR, "component '%s': that its daemon was killed could not be written to the journal: %s", daemon->name, err.message);
+}
+
+static int prepare(struct daemon *daemon, struct error *err)
+{
+	const char *name = daemon->name;
 	struct overlay_config config = { .deny_write = daemon->options->write == WRITE_DENY, .heal_arg = daemon };
 	int r;
 
 	if (geteuid() != 0)
 		return error_set(err, -EPERM, "mounting needs root: run 'veneer mount %s' as root", name);
-	r = store_open(store_path, &daemon->store, err);
+	r = store_open(daemon->store_path, &daemon->store, err);
 	if (r == 0)
 		r = component_load(daemon->store, name, &daemon->component, err);
-	if (r == 0)
+	if (r == 0 && !daemon->first)
+		r = inherit(daemon, err);
+	if (r == 0 && daemon->first)
 		r = lock_control(daemon, err);
 	/* A foreground daemon may have been started from within the directory: it must not hold it. */
 	if (r == 0 && chdir("/") < 0)
 		r = error_errno(err, errno, "change to '/'");
-	if (r == 0)
+	if (r == 0 && daemon->first)
 		r = open_base_directory(daemon, err);
+	if (r == 0 && daemon->first)
+		note_restart(daemon);
 	if (r == 0)
 		r = settle_base(daemon, err);
 	if (r == 0)
@@ -286,6 +339,8 @@ static int prepare(struct daemon *daemon, const char *store_path, const char *na
 		return error_errno(err, ENOMEM, "component '%s'", name);
 	config.event = reconciler_tell;
 	config.event_arg = daemon->reconciler;
+	config.shared = daemon->shared;
+	config.keeper = daemon->keeper;
 	config.base_fd = daemon->base_fd;
 	config.objects_fd = daemon->store->objects_fd;
 	config.fd_capacity = fd_budget();
@@ -332,6 +387,7 @@ static int mount_over(struct daemon *daemon, int device_fd, struct error *err)
 			daemon->component->directory);
 	}
 	daemon->mounted = true;
+	snprintf(daemon->state->directory, sizeof daemon->state->directory, "%s", daemon->component->directory);
 	return 0;
 }
 
@@ -370,7 +426,8 @@ static int mount_answers(struct daemon *daemon, struct error *err)
 	if (!session_ready(daemon->session))
 		return error_set(err, -EPROTO, "the new mount on '%s' answers, but not through this daemon",
 			daemon->component->directory);
-	daemon->device = st.st_dev;
+	daemon->device = daemon->state->device = st.st_dev;
+	SHARED_PUBLISH(daemon->state->mounted, 1);
 	return 0;
 }
 
@@ -451,12 +508,18 @@ static unsigned thread_count(void)
 
 static int start_session(struct daemon *daemon, struct error *err)
 {
-	struct session_config config = { .overlay = daemon->overlay, .watch = daemon->base_watch, .verbose = daemon->options->verbose };
-	cleanup_close int device_fd = open_device(err);
-	int r;
+	struct session_config config = { .overlay = daemon->overlay, .watch = daemon->base_watch, .verbose = daemon->options->verbose,
+		.state = daemon->state };
+	cleanup_close int device_fd = daemon->first ? open_device(err) : keeper_kept(daemon->keeper, KEEP_DEVICE);
+	bool chosen;
+	int r = 0;
 
 	if (device_fd < 0)
-		return device_fd;
+		return daemon->first ? device_fd : error_set(err, -EBADF, "the connection to the kernel was not kept");
+	if (daemon->first)
+		r = keep(daemon, KEEP_DEVICE, device_fd, err);
+	if (r < 0)
+		return r;
 	config.stack_depth = stack_depth_of(daemon->store->objects_fd, stack_depth_of(daemon->base_fd, 1));
 	daemon->stacked = config.stack_depth > 1;
 	config.passthrough = daemon->options->io == IO_PASSTHROUGH || (daemon->options->io == IO_AUTO && !daemon->stacked);
@@ -466,12 +529,15 @@ static int start_session(struct daemon *daemon, struct error *err)
 	TAKE_FD(device_fd);
 	if (r < 0)
 		return r;
-	r = mount_over(daemon, config.device_fd, err);
+	/* Before what is left over is answered: as it would have been. */
+	chosen = io_choice_keep(&daemon->session->choice, &daemon->state->io);
+	if (daemon->first)
+		r = mount_over(daemon, config.device_fd, err);
 	if (r == 0)
 		r = session_start(daemon->session, thread_count(), err);
-	if (r == 0)
+	if (r == 0 && daemon->first)
 		r = mount_answers(daemon, err);
-	if (r == 0)
+	if (r == 0 && !chosen)
 		r = choose_io(daemon, err);
 	return r;
 }
@@ -524,6 +590,7 @@ static int start_control(struct daemon *daemon, struct error *err)
 	/* Then status says so, too. */
 	if (daemon->held)
 		overlay_tell_unseen(daemon->overlay, "found at the mount");
+	config.keeper = daemon->keeper;
 	config.switcher = daemon->switcher;
 	config.lock_fd = TAKE_FD(daemon->control_lock);
 	return control_server_start(&config, &daemon->control, err);
@@ -557,11 +624,14 @@ static void serve(struct daemon *daemon)
 			break;
 		if (fds[2].revents) {
 			daemon->mounted = false;
+			daemon->state->detached = 1;
 			stop_listening(daemon);
 		}
 		if (fds[1].revents && read(daemon->signal_fd, &signal, sizeof signal) == sizeof signal &&
-			signal.ssi_signo != SIGHUP && unmount(daemon))
+			signal.ssi_signo != SIGHUP && unmount(daemon)) {
+			daemon->state->detached = 1;
 			stop_listening(daemon);
+		}
 	}
 }
 
@@ -579,34 +649,103 @@ static int take_signals(struct daemon *daemon, struct error *err)
 	return daemon->signal_fd < 0 ? error_errno(err, errno, "take over the signals") : 0;
 }
 
-int daemon_run(const char *store_path, const char *name, const struct mount_options *options,
-	daemon_ready_fn ready, void *arg)
+/* Nothing of the command's terminal or pipes is kept: whoever reads them waits for their end. */
+static void leave_terminal(void)
 {
-	struct daemon daemon = { .options = options, .base_fd = -EBADF, .signal_fd = -EBADF, .control_lock = -EBADF,
-		.heal_lock = PTHREAD_MUTEX_INITIALIZER };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
+		dup2(null, fd);
+	if (null > STDERR_FILENO)
+		close(null);
+}
+
+/* The life of a worker, the first or one that goes on. */
+static int work(void *arg, bool first)
+{
+	struct daemon *daemon = arg;
 	struct error err = ERROR_INIT;
 	int r;
 
-	r = take_signals(&daemon, &err);
+	daemon->first = first;
+	r = take_signals(daemon, &err);
 	if (r == 0)
-		r = prepare(&daemon, store_path, name, &err);
+		r = prepare(daemon, &err);
 	if (r == 0)
-		r = start_session(&daemon, &err);
+		r = start_session(daemon, &err);
 	if (r == 0)
-		r = start_control(&daemon, &err);
-	if (r < 0)
-		unmount(&daemon);
-	ready(arg, r, &err);
+		r = start_control(daemon, &err);
 	if (r == 0)
-		serve(&daemon);
-	/* A start that failed while somebody had found the mount already: the process ends, and with it what he holds. */
-	else if (daemon.detached) {
-		control_server_stop(daemon.control);
-		control_unlock(daemon.store->run_fd, name, daemon.control_lock);
-		return r;
+		switcher_catch_up(daemon->switcher);
+	if (r < 0 && first)
+		unmount(daemon);
+	keeper_ready(daemon->keeper, r, &err);
+	if (r == 0 && !daemon->options->foreground)
+		leave_terminal();
+	if (r == 0) {
+		serve(daemon);
+	} else if (daemon->detached) {
+		/* A start that failed while somebody had found the mount already: the process ends, and with it what he holds. */
+		control_server_stop(daemon->control);
+		control_unlock(daemon->store->run_fd, daemon->name, daemon->control_lock);
+		return 1;
+	} else if (!first) {
+		return 1; /* the mount is another worker's */
 	}
-	if (daemon.session)
-		session_wait(daemon.session);
-	daemon_release(&daemon);
+	if (daemon->session)
+		session_wait(daemon->session);
+	daemon_release(daemon);
+	return r < 0;
+}
+
+static void say_ready(void *arg, int code, const struct error *err)
+{
+	struct daemon *daemon = arg;
+
+	daemon->ready(daemon->ready_arg, code, err);
+	if (code == 0 && !daemon->options->foreground)
+		leave_terminal();
+}
+
+/* The bare directory shows; who has something open gets an error when the last process that has /dev/fuse ends. */
+static void give_up(void *arg)
+{
+	const struct daemon *daemon = arg;
+	const char *directory = daemon->state->directory;
+	bool there = false, topmost = false;
+	struct error err = ERROR_INIT;
+
+	if (!daemon->state->mounted || daemon->state->detached)
+		return;
+	if (daemon->options->on_failure == FAILURE_CLOSED)
+		log_message(LOG_ALERT, "'%s' stays a dead mount, as it was asked for: nobody reads the directory without its patches", directory);
+	else if (mounts_find_device(directory, daemon->state->device, &there, &topmost, &err) < 0)
+		log_message(LOG_ERR, "'%s': %s", directory, err.message);
+	else if (there && !topmost)
+		log_message(LOG_ERR, "'%s' stays a dead mount: another filesystem is mounted over it", directory);
+	else if (there && umount2(directory, UMOUNT_NOFOLLOW | MNT_DETACH) < 0)
+		log_message(LOG_ERR, "'%s' stays a dead mount: %s", directory, error_text(errno));
+}
+
+int daemon_run(const char *store_path, const char *name, const struct mount_options *options,
+	daemon_ready_fn ready, void *arg)
+{
+	struct daemon daemon = { .options = options, .store_path = store_path, .name = name, .ready = ready, .ready_arg = arg, .base_fd = -EBADF,
+		.signal_fd = -EBADF, .control_lock = -EBADF, .heal_lock = PTHREAD_MUTEX_INITIALIZER };
+	struct supervisor_config config = { .foreground = options->foreground, .work = work, .ready = say_ready, .give_up = give_up, .arg = &daemon };
+	struct error err = ERROR_INIT;
+	int r = 1;
+
+	daemon.shared = config.shared = shared_new();
+	daemon.keeper = config.keeper = keeper_new();
+	if (config.shared && config.keeper) {
+		daemon.state = worker_state_of(daemon.shared);
+		r = supervisor_run(&config);
+	} else {
+		error_errno(&err, ENOMEM, "start the daemon of component '%s'", name);
+		ready(arg, err.code, &err);
+	}
+	keeper_free(daemon.keeper);
+	shared_free(daemon.shared);
 	return r;
 }

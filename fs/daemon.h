@@ -3,7 +3,8 @@
 #define VENEER_FS_DAEMON_H
 
 /*
- * The process that serves one mounted component, from the first check to the last open file.
+ * The processes that serve one mounted component, from the first check to the last open file: the caller's becomes the supervisor
+ * (fs/supervisor.h), and READY is called in it; workers do what follows.
  *
  * Everything is opened before mount(2): the base (O_PATH), the store, /dev/fuse. Afterwards nothing is
  * loaded by name that could lie under the mountpoint: no exec, no dlopen, no NSS, no locale, no time zone.
@@ -16,7 +17,7 @@
 
 typedef void (*daemon_ready_fn)(void *arg, int code, const struct error *err);
 
-/* Returns when the filesystem is gone: 0, or the negative errno that READY was called with. */
+/* Returns when the filesystem is gone, in the supervisor (fs/supervisor.h): the exit status. */
 int daemon_run(const char *store_path, const char *name, const struct mount_options *options,
 	daemon_ready_fn ready, void *arg);
 

@@ -8,7 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/keeper.h"
 #include "store/base/cleanup.h"
+#include "store/base/log.h"
 
 #define NONE UINT32_MAX
 
@@ -40,6 +42,7 @@ struct fdcache {
 	struct pin **pins; /* owned; NULL before the first */
 	size_t pin_count, pin_buckets;
 	size_t open;
+	struct keeper *keeper; /* borrowed; NULL: nobody */
 };
 
 struct fdcache *fdcache_new(size_t capacity)
@@ -79,6 +82,7 @@ void fdcache_free(struct fdcache *cache)
 {
 	if (!cache)
 		return;
+	cache->keeper = NULL;
 	for (uint32_t i = 0; i < cache->count; i++) {
 		if (cache->entries[i].fd >= 0)
 			close(cache->entries[i].fd);
@@ -277,6 +281,8 @@ static void pin_drop(struct fdcache *cache, struct pin **link)
 
 	*link = pin->next;
 	close(pin->fd);
+	if (cache->keeper)
+		keeper_drop(cache->keeper, pin->id);
 	cache->open--;
 	cache->pin_count--;
 	free(pin);
@@ -314,7 +320,23 @@ static int pins_grow(struct fdcache *cache)
 	return 0;
 }
 
+void fdcache_set_keeper(struct fdcache *cache, struct keeper *keeper)
+{
+	cache->keeper = keeper;
+}
+
 int fdcache_pin(struct fdcache *cache, uint64_t id, int fd)
+{
+	int r;
+
+	/* Without a copy all is as well as long as this process lives. */
+	r = cache->keeper ? keeper_hold(cache->keeper, id, fd) : 0;
+	if (r < 0)
+		log_message(LOG_WARNING, "a file without a name would be lost with this process: %s", error_text(-r));
+	return fdcache_adopt(cache, id, fd);
+}
+
+int fdcache_adopt(struct fdcache *cache, uint64_t id, int fd)
 {
 	SCOPED_LOCK(&cache->lock);
 	struct pin *pin = cache->pin_count < cache->pin_buckets || pins_grow(cache) == 0 ? malloc(sizeof *pin) : NULL, **bucket;

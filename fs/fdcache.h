@@ -45,6 +45,15 @@ void fdref_release(struct fdref *ref);
 #define cleanup_fdref __attribute__((cleanup(fdref_release)))
 
 /*
+ * Whoever keeps a copy of pinned fds, so that they outlive this process (fs/keeper.h): told of each before it is relied on, and when it
+ * is closed. Not at fdcache_free(). Set before threads start.
+ */
+struct keeper;
+void fdcache_set_keeper(struct fdcache *cache, struct keeper *keeper);
+/* FD (handed over) was kept for node ID already. 0 or -ENOMEM (FD is closed). */
+int fdcache_adopt(struct fdcache *cache, uint64_t id, int fd);
+
+/*
  * Keep FD (handed over; O_PATH) for node ID until fdcache_unpin() or fdcache_forget(). 0 or -ENOMEM (FD is closed).
  * Several for one node are counted: they are of the same file.
  */

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "fs/shared.h"
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 #include "store/base/strbuf.h"
@@ -30,6 +31,21 @@ static void settle(struct io_choice *choice, enum io_mode mode, const char *reas
 {
 	snprintf(choice->reason, sizeof choice->reason, "%s", reason);
 	atomic_store_explicit(&choice->mode, mode, memory_order_release);
+	if (!choice->kept || mode == IO_AUTO)
+		return;
+	choice->kept->mode = mode;
+	memcpy(choice->kept->reason, choice->reason, sizeof choice->kept->reason);
+	SHARED_PUBLISH(choice->kept->made, 1);
+}
+
+bool io_choice_keep(struct io_choice *choice, struct io_choice_kept *kept)
+{
+	SCOPED_LOCK(&choice->lock);
+
+	if (kept->made)
+		settle(choice, (enum io_mode)kept->mode, kept->reason);
+	choice->kept = kept;
+	return kept->made;
 }
 
 void io_choice_settle(struct io_choice *choice, enum io_mode mode, const char *reason)

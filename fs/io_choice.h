@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fs/mount_options.h"
@@ -25,17 +26,27 @@
 #define IO_WATCHED_OPENS 64u
 #define IO_LARGE_MEAN_BYTES (4u << 20) /* of the files opened: passthrough */
 
+/* A choice that is made, where it outlives the process. */
+struct io_choice_kept {
+	uint32_t made; /* the others are set */
+	int32_t mode;
+	char reason[IO_REASON_MAX];
+};
+
 struct io_choice {
 	_Atomic int mode; /* enum io_mode; IO_AUTO: it watches */
 	pthread_mutex_t lock; /* guards what follows */
 	uint64_t opens, bytes;
 	char reason[IO_REASON_MAX];
+	struct io_choice_kept *kept; /* borrowed; NULL: it is forgotten */
 	/* Can files be passed through here? Called once, when opens speak for it. */
 	bool (*possible)(void *arg);
 	void *arg;
 };
 
 void io_choice_init(struct io_choice *choice);
+/* What is chosen is written to KEPT (borrowed), or taken from there if it was made. true: it was. */
+bool io_choice_keep(struct io_choice *choice, struct io_choice_kept *kept);
 /* From now on MODE, cached or passthrough. REASON is for status. */
 void io_choice_settle(struct io_choice *choice, enum io_mode mode, const char *reason);
 /* Watch, and ask POSSIBLE(ARG) before it is passthrough. REASON: why it is worth watching. */

@@ -70,7 +70,7 @@ static __attribute__((noreturn)) void run_child(const char *store_path, const ch
 	pipe_fd = FIRST_FD;
 	log_open("veneer", 0, options->verbose ? LOG_INFO : LOG_NOTICE);
 	r = daemon_run(store_path, name, options, report_ready, &pipe_fd);
-	exit(r < 0 ? 1 : 0);
+	exit(r);
 }
 
 int mount_start(const char *store_path, const char *name, const struct mount_options *options,
@@ -87,7 +87,9 @@ int mount_start(const char *store_path, const char *name, const struct mount_opt
 
 		log_open("veneer", 1, options->verbose ? LOG_INFO : LOG_NOTICE);
 		r = daemon_run(store_path, name, options, foreground_ready, &foreground);
-		return r < 0 ? error_set(err, r, "%s", foreground.err.message) : 0;
+		if (foreground.code < 0)
+			return error_set(err, foreground.code, "%s", foreground.err.message);
+		return r != 0 ? error_set(err, -EIO, "the daemon of component '%s' has failed; see the log", name) : 0;
 	}
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return error_errno(err, errno, "start the daemon of component '%s'", name);

@@ -8,10 +8,13 @@
 
 enum io_mode { IO_AUTO, IO_CACHED, IO_PASSTHROUGH };
 enum write_mode { WRITE_THROUGH, WRITE_DENY };
+/* What is left when no worker can serve any more, or all processes of the daemon are killed: the bare directory, or a dead mount. */
+enum failure_mode { FAILURE_BASE, FAILURE_CLOSED };
 
 struct mount_options {
 	enum io_mode io;
 	enum write_mode write;
+	enum failure_mode on_failure;
 	bool watch;	 /* changes around the mount are seen at once */
 	bool foreground; /* serve in this process; mount_start() returns when the mount is gone */
 	bool verbose;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "fs/mailbox.h"
 #include "fs/node_internal.h"
 #include "store/base/cleanup.h"
 
@@ -328,8 +329,11 @@ static int node_named(struct node_table *table, struct node *node)
 
 static void count_look_up(struct node *node)
 {
-	if (node->lookups < LOOKUPS_MAX)
-		node->lookups++;
+	if (node->lookups >= LOOKUPS_MAX)
+		return;
+	mailbox_count(MAILBOX_LOOKS_UP, node->id, node->lookups);
+	SHARED_PUBLISH(node->lookups, node->lookups + 1);
+	mailbox_counted();
 }
 
 int node_look_up(struct node_table *table, uint64_t parent_id, const char *name, const struct node_key *key,
@@ -418,8 +422,12 @@ void node_forget(struct node_table *table, uint64_t id, uint64_t count)
 
 	if (!node || id == NODE_ROOT)
 		return;
-	if (node->lookups < LOOKUPS_MAX)
-		node->lookups -= count < node->lookups ? (uint32_t)count : node->lookups;
+	mailbox_uncount(id);
+	if (node->lookups < LOOKUPS_MAX) {
+		mailbox_count(MAILBOX_FORGETS, id, node->lookups);
+		SHARED_PUBLISH(node->lookups, node->lookups - (count < node->lookups ? (uint32_t)count : node->lookups));
+		mailbox_counted();
+	}
 	node_reap(table, node);
 }
 
@@ -542,7 +550,9 @@ int node_backing_use(struct node_table *table, uint64_t id, int32_t *ret_backing
 
 	if (!node)
 		return -ESTALE;
-	node->opens++;
+	mailbox_count(MAILBOX_OPENS, id, node->opens);
+	SHARED_PUBLISH(node->opens, node->opens + 1);
+	mailbox_counted();
 	*ret_backing = node->backing;
 	return 0;
 }
@@ -571,12 +581,23 @@ int32_t node_backing_drop(struct node_table *table, uint64_t id)
 
 	if (!node || !node->opens)
 		return 0;
-	if (--node->opens == 0) {
+	mailbox_count(MAILBOX_CLOSES, id, node->opens);
+	SHARED_PUBLISH(node->opens, node->opens - 1);
+	mailbox_counted();
+	if (node->opens == 0) {
 		backing = node->backing > 0 ? node->backing : 0;
 		node->backing = 0;
 	}
 	node_reap(table, node);
 	return backing;
+}
+
+uint64_t node_counts(struct node_table *table, uint64_t id, bool openings)
+{
+	SCOPED_LOCK(&table->lock);
+	const struct node *node = node_by_id(table, id);
+
+	return !node ? UINT64_MAX : openings ? node->opens : node->lookups;
 }
 
 size_t node_count(struct node_table *table)

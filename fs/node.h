@@ -178,5 +178,7 @@ int32_t node_backing_offer(struct node_table *table, uint64_t id, int32_t backin
 int32_t node_backing_drop(struct node_table *table, uint64_t id);
 
 size_t node_count(struct node_table *table);
+/* How often the node was looked up, or OPENINGS: opened. UINT64_MAX: no such node. */
+uint64_t node_counts(struct node_table *table, uint64_t id, bool openings);
 
 #endif

@@ -14,6 +14,7 @@
 
 #define XATTR_BYTES_MAX 65536u /* XATTR_SIZE_MAX and XATTR_LIST_MAX */
 #define UNKNOWN_INODE 0xffffffffu
+#define WRITE_BYTES_MAX (1u << 20) /* see MAILBOX_PACKET_MAX */
 
 struct session *ops_begin(fuse_req_t req, enum request_kind kind)
 {
@@ -61,6 +62,22 @@ void ops_reply_entry(fuse_req_t req, struct session *session, int r, const struc
 		overlay_forget(session->overlay, entry->id, 1);
 }
 
+int ops_made(struct overlay_guard *guard, uint64_t parent, const char *name, int r, struct overlay_entry *entry)
+{
+	if (r == -EEXIST && mailbox_is_again())
+		r = overlay_lookup(guard, parent, name, entry);
+	return mailbox_did(r);
+}
+
+bool ops_was_made(struct overlay_guard *guard, uint64_t parent, const char *name, int *ret, struct overlay_entry *entry)
+{
+	if (!mailbox_was_done(ret))
+		return false;
+	if (*ret == 0)
+		*ret = overlay_lookup(guard, parent, name, entry);
+	return true;
+}
+
 static void ops_init(void *userdata, struct fuse_conn_info *conn)
 {
 	struct session *session = userdata;
@@ -74,6 +91,8 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 	session->open_unneeded = conn->capable & FUSE_CAP_NO_OPEN_SUPPORT;
 	session->opendir_unneeded = conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT;
 	session->has_acl = conn->capable & FUSE_CAP_POSIX_ACL;
+	if (conn->max_write > WRITE_BYTES_MAX)
+		conn->max_write = WRITE_BYTES_MAX;
 }
 
 static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -99,7 +118,8 @@ static void ops_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
 	struct session *session = ops_begin(req, REQUEST_FORGET);
 
-	overlay_forget(session->overlay, ino, nlookup);
+	if (mailbox_steps() == 0)
+		overlay_forget(session->overlay, ino, nlookup);
 	fuse_reply_none(req);
 }
 
@@ -107,8 +127,11 @@ static void ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_da
 {
 	struct session *session = ops_begin(req, REQUEST_FORGET);
 
-	for (size_t i = 0; i < count; i++)
+	/* Step by step: one that is forgotten twice would be lost to whoever looked it up meanwhile. */
+	for (size_t i = mailbox_steps(); i < count; i++) {
 		overlay_forget(session->overlay, forgets[i].ino, forgets[i].nlookup);
+		mailbox_stepped((uint32_t)i + 1);
+	}
 	fuse_reply_none(req);
 }
 
@@ -245,8 +268,9 @@ static bool emit_plus(void *arg, const char *name, uint64_t offset, ino_t inode,
 		if (r == -ENOENT)
 			return true; /* gone since it was listed */
 	}
-	if (r == 0)
+	if (r == 0) {
 		ops_fill_entry(&entry, &param);
+	}
 	listing->used += fuse_add_direntry_plus(listing->req, listing->buf + listing->used, room, name, &param,
 		(off_t)offset);
 	return true;
@@ -270,6 +294,13 @@ static int list_directory(struct session *session, struct listing *listing, off_
 		listing->plus ? emit_plus : emit_plain, listing);
 }
 
+static void take_back(void *arg, enum mailbox_credit kind, uint64_t id)
+{
+	struct session *session = arg;
+
+	overlay_forget(session->overlay, id, 1);
+}
+
 static void reply_listing(fuse_req_t req, struct session *session, fuse_ino_t ino, size_t size, off_t off,
 	bool plus)
 {
@@ -284,8 +315,8 @@ static void reply_listing(fuse_req_t req, struct session *session, fuse_ino_t in
 	/* Names that are in the answer were looked up: an error now would lose them. */
 	if (r < 0 && !listing.used)
 		fuse_reply_err(req, -r);
-	else
-		fuse_reply_buf(req, listing.buf, listing.used);
+	else if (fuse_reply_buf(req, listing.buf, listing.used) < 0)
+		mailbox_uncredit(take_back, session);
 	free(listing.buf);
 	overlay_place_release(&listing.place);
 	fdref_release(&listing.directory);

@@ -7,6 +7,7 @@
 #define FUSE_USE_VERSION FUSE_MAKE_VERSION(3, 14)
 #include <fuse3/fuse_lowlevel.h>
 
+#include "fs/mailbox.h"
 #include "fs/overlay_write.h"
 #include "fs/session.h"
 
@@ -18,6 +19,13 @@ struct session *ops_begin(fuse_req_t req, enum request_kind kind);
 void ops_fill_entry(const struct overlay_entry *entry, struct fuse_entry_param *param);
 /* Reply with ENTRY, or with the error R. The look-up is taken back where the kernel did not take the reply. */
 void ops_reply_entry(fuse_req_t req, struct session *session, int r, const struct overlay_entry *entry);
+/*
+ * R of what makes NAME in PARENT, and *ENTRY: where a worker that has died had made it already, it is looked up. Returns what the request
+ * is answered with.
+ */
+int ops_made(struct overlay_guard *guard, uint64_t parent, const char *name, int r, struct overlay_entry *entry);
+/* Had a worker that has died made NAME in PARENT, or found that it cannot? Then *RET is the answer, and *ENTRY looked up. */
+bool ops_was_made(struct overlay_guard *guard, uint64_t parent, const char *name, int *ret, struct overlay_entry *entry);
 struct overlay_cred ops_cred(fuse_req_t req);
 /* overlay_enter(), for a request that may change the base: with who it is. */
 void ops_enter(fuse_req_t req, struct session *session, struct overlay_guard *ret);

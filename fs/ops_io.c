@@ -148,7 +148,8 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 	int r;
 
 	ops_enter(req, session, &guard);
-	r = overlay_create(&guard, &cred, parent, name, mode, &entry);
+	if (!ops_was_made(&guard, parent, name, &r, &entry))
+		r = ops_made(&guard, parent, name, overlay_create(&guard, &cred, parent, name, mode, &entry), &entry);
 	readdir_cache_drop(session->listings, parent);
 	if (r == 0 && io_choice_mode(&session->choice) != IO_CACHED) {
 		r = reply_create_counted(req, session, &entry);
@@ -195,8 +196,12 @@ static ssize_t write_some(int fd, const char *buf, size_t size, off_t off)
 	size_t done = 0;
 	struct stat st;
 
-	if (appends_only(fd) && (fstat(fd, &st) < 0 || st.st_size != off))
+	if (appends_only(fd) && (fstat(fd, &st) < 0 || st.st_size != off)) {
+		/* A worker that has died may have appended it. */
+		if (mailbox_is_again() && st.st_size == off + (off_t)size)
+			return (ssize_t)size;
 		return -EPERM;
+	}
 
 	while (done < size) {
 		ssize_t n = pwrite(fd, buf + done, size - done, off + (off_t)done);
@@ -262,9 +267,13 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off
 	struct content_change change = CONTENT_CHANGE_INIT;
 	enum fsetid fsetid = (unsigned)fi->flags & WRITE_KILL_SETID ? FSETID_LACKED : FSETID_HELD;
 	ssize_t n = content_change_begin(req, ino, fsetid, &change);
+	int r;
 
-	if (n == 0)
-		n = write_some(change.file.fd, buf, size, off);
+	/* What was written must not be written again once it is answered: somebody else may have written there since. */
+	if (mailbox_was_done(&r))
+		n = r;
+	else if (n == 0)
+		n = mailbox_did((int)write_some(change.file.fd, buf, size, off));
 	/* Through a shared mapping it is in the page cache already, for all to see. */
 	if (n == -EROFS || n == -EPERM)
 		session_node_spoiled(session, ino);
@@ -287,7 +296,7 @@ void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct session *session = ops_begin(req, REQUEST_RELEASE);
 
 	/* What was opened while the choice watched is closed when it has been made. */
-	if (session->passthrough)
+	if (session->passthrough && mailbox_steps() == 0)
 		passthrough_release(session, ino);
 	fuse_reply_err(req, 0);
 }
@@ -322,8 +331,8 @@ void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t
 
 	ops_begin(req, REQUEST_FALLOCATE);
 	r = content_change_begin(req, ino, FSETID_NOT_SAID, &change);
-	if (r == 0 && fallocate(change.file.fd, mode, offset, length) < 0)
-		r = -errno;
+	if (r == 0 && !mailbox_was_done(&r))
+		r = mailbox_did(fallocate(change.file.fd, mode, offset, length) < 0 ? -errno : 0);
 	content_change_end(req, ino, &change);
 	fuse_reply_err(req, -r);
 }
@@ -353,17 +362,19 @@ void ops_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct
 	cleanup_fdref struct fdref from = FDREF_INIT;
 	struct content_change to = CONTENT_CHANGE_INIT;
 	ssize_t n = overlay_open(session->overlay, ino_in, FD_READ, &from);
+	int r;
 
 	if (n == 0)
 		n = content_change_begin(req, ino_out, FSETID_NOT_SAID, &to);
 	/* Nothing is copied to what is appended to: the kernel reads and writes instead. */
 	if (n == 0 && appends_only(to.file.fd))
 		n = -EXDEV;
-	if (n == 0) {
+	if (n == 0 && mailbox_was_done(&r)) {
+		n = r;
+	} else if (n == 0) {
 		n = copy_file_range(from.fd, &off_in, to.file.fd, &off_out, len < COPY_MAX ? len : COPY_MAX,
 			(unsigned)flags);
-		if (n < 0)
-			n = -errno;
+		n = mailbox_did(n < 0 ? -errno : (int)n);
 	}
 	content_change_end(req, ino_out, &to);
 	if (n < 0)

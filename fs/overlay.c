@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/keeper.h"
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 
@@ -18,6 +19,22 @@ static void reaped(void *arg, uint64_t id)
 	fdcache_forget(overlay->fds, id);
 	if (overlay->on_forget)
 		overlay->on_forget(overlay->on_forget_arg, id);
+}
+
+/* An fd that was kept for a node by a worker that has ended; or by one that ended before it could say that the node is gone. */
+static void adopt(void *arg, uint64_t key, int fd)
+{
+	struct overlay *overlay = arg;
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+
+	if (!KEEP_IS_NODE(key))
+		return;
+	if (node_get(overlay->nodes, key, &info) == 0) {
+		fdcache_adopt(overlay->fds, key, fd);
+	} else {
+		close(fd);
+		keeper_drop(overlay->config.keeper, key);
+	}
 }
 
 int overlay_new(const struct overlay_config *config, struct view *view, struct overlay **ret)
@@ -49,6 +66,9 @@ int overlay_new(const struct overlay_config *config, struct view *view, struct o
 		overlay_free(overlay);
 		return r < 0 ? r : -ENOMEM;
 	}
+	if (config->keeper)
+		keeper_each(config->keeper, adopt, overlay);
+	fdcache_set_keeper(overlay->fds, config->keeper);
 	node_table_on_reap(overlay->nodes, reaped, overlay);
 	overlay->view = view ? view_ref(view) : NULL;
 	hidden_count(view, config->base_fd, &overlay->hidden, &overlay->hides_directories);

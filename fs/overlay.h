@@ -30,6 +30,7 @@
 struct overlay;
 struct hidden;
 struct shared;
+struct keeper;
 
 /* Opens the bytes of a patched file when its object is missing or damaged: makes it again from git. */
 typedef int (*object_heal_fn)(void *arg, const struct hash128 *object, const struct oid *blob, uint64_t size);
@@ -49,6 +50,7 @@ typedef void (*overlay_event_fn)(void *arg, enum overlay_event event, const char
 
 struct overlay_config {
 	struct shared *shared; /* borrowed: where what the kernel knows outlives this process; NULL: it does not */
+	struct keeper *keeper; /* borrowed; and descriptors of files without a name; NULL: they do not */
 	int base_fd;	 /* O_PATH, borrowed; everything of the base is reached beneath it */
 	int objects_fd;	 /* the store's objects/, borrowed */
 	bool deny_write; /* every change is EROFS */

@@ -16,8 +16,10 @@
 #include "fs/kernel_abi.h"
 #include "fs/notifier.h"
 #include "fs/ops.h"
+#include "fs/passthrough.h"
 #include "fs/read_ahead_directories.h"
 #include "fs/read_ahead_files.h"
+#include "fs/worker_state.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
 #include "store/base/thread.h"
@@ -25,6 +27,7 @@
 struct session_thread {
 	pthread_t thread;
 	struct session *session;
+	struct mailbox *mailbox;
 };
 
 static const char *const kind_names[REQUEST_KINDS] = {
@@ -76,6 +79,10 @@ static void see_init_request(struct session *session, const void *packet, size_t
 
 	if (length < sizeof *header + 16 || header->opcode != FUSE_INIT)
 		return;
+	if (!session->state->init_length && length <= sizeof session->state->init) {
+		memcpy(session->state->init, packet, length);
+		SHARED_PUBLISH(session->state->init_length, (uint32_t)length);
+	}
 	session->kernel_minor = init->minor;
 	session->kernel_flags = init->flags;
 	if (init->flags & ABI_INIT_EXT && length >= sizeof *header + 20)
@@ -122,22 +129,16 @@ static void hand_kill_on(void *packet, size_t length)
 	}
 }
 
-static ssize_t read_device(int fd, void *buf, size_t length, void *userdata)
+/* What was read, as libfuse is to have it; the new length. */
+static size_t see_request(struct session *session, void *packet, size_t length)
 {
-	struct session *session = userdata;
-	ssize_t n = read(fd, buf, length);
-
-	if (n <= 0)
-		return n;
 	if (!atomic_load_explicit(&session->init_unique, memory_order_acquire)) {
-		see_init_request(session, buf, (size_t)n);
-		return n;
+		see_init_request(session, packet, length);
+		return length;
 	}
 	if (session->kill_setid)
-		hand_kill_on(buf, (size_t)n);
-	if (session->setxattr_extended)
-		n = (ssize_t)narrow_setxattr(buf, (size_t)n);
-	return n;
+		hand_kill_on(packet, length);
+	return session->setxattr_extended ? narrow_setxattr(packet, length) : length;
 }
 
 /* The reply to INIT, with what libfuse did not ask for. */
@@ -160,10 +161,14 @@ static ssize_t write_init_reply(int fd, const struct iovec *iov, struct session 
 	return writev(fd, changed, 2);
 }
 
+/* The kernel does not know the request that this thread answered last: it has had its answer, or was given up. */
+static _Thread_local bool answer_refused;
+
 static ssize_t write_device(int fd, struct iovec *iov, int count, void *userdata)
 {
 	struct session *session = userdata;
 	const struct fuse_out_header *header = iov[0].iov_base;
+	ssize_t written;
 
 	if (header->unique && !header->error && count == 2 && iov[1].iov_len >= 24 &&
 		header->unique == atomic_load_explicit(&session->init_unique, memory_order_acquire)) {
@@ -173,17 +178,29 @@ static ssize_t write_device(int fd, struct iovec *iov, int count, void *userdata
 		session->kill_setid = session->kernel_flags & FUSE_HANDLE_KILLPRIV_V2 &&
 			iov[1].iov_len == sizeof(struct abi_init_out);
 		atomic_store_explicit(&session->init_unique, UINT64_MAX, memory_order_release);
+		/* The kernel has had its answer from the first worker. */
+		if (session->init_again)
+			return (ssize_t)header->len;
 		if (iov[1].iov_len == sizeof(struct abi_init_out))
 			return write_init_reply(fd, iov, session);
 	}
-	return writev(fd, iov, count);
+	written = writev(fd, iov, count);
+	answer_refused = written < 0 && errno == ENOENT;
+	return written;
+}
+
+/* By threads that read for themselves: libfuse asks for one. */
+static ssize_t read_nothing(int fd, void *buf, size_t length, void *userdata)
+{
+	errno = EINTR;
+	return -1;
 }
 
 /* ---- life ---- */
 
 int session_new(const struct session_config *config, struct session **ret, struct error *err)
 {
-	static const struct fuse_custom_io io = { .writev = write_device, .read = read_device };
+	static const struct fuse_custom_io io = { .writev = write_device, .read = read_nothing };
 	char name[] = "veneer";
 	char *argv[] = { name, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
@@ -196,6 +213,7 @@ int session_new(const struct session_config *config, struct session **ret, struc
 		return error_errno(err, ENOMEM, "start a session");
 	}
 	session->overlay = config->overlay;
+	session->state = config->state;
 	session->watch = config->watch;
 	session->turn = (struct turn)TURN_INIT;
 	io_choice_init(&session->choice);
@@ -228,44 +246,139 @@ static int session_fd(const struct session *session)
 	return fuse_session_fd(session->fuse);
 }
 
-static bool is_forget(const struct fuse_buf *buf)
+static bool is_forget(const struct mailbox *mailbox)
 {
-	const struct fuse_in_header *header = buf->mem;
+	const struct fuse_in_header *header = (const void *)mailbox->packet;
 
 	return header->opcode == FUSE_FORGET || header->opcode == FUSE_BATCH_FORGET;
+}
+
+/* A request into MAILBOX, which is empty. Its length; 0: the connection has ended. */
+static size_t receive(struct session *session, struct mailbox *mailbox)
+{
+	for (;;) {
+		ssize_t n = read(session_fd(session), mailbox->packet, MAILBOX_PACKET_MAX);
+
+		if (n >= (ssize_t)sizeof(struct fuse_in_header))
+			return (size_t)n;
+		/* ENOENT: it was given up while it was read. */
+		if (n < 0 && (errno == EINTR || errno == ENOENT || errno == EAGAIN)) {
+			mailbox_empty(mailbox);
+			continue;
+		}
+		if (n < 0 && errno != ENODEV)
+			log_message(LOG_ERR, "requests cannot be read: %s", error_text(errno));
+		return 0;
+	}
+}
+
+/*
+ * What is in MAILBOX, LENGTH bytes, is worked on. There it stays as the kernel sent it, but for bits that are set once more if it is
+ * worked on again; what would be moved is a copy.
+ */
+static void process(struct session *session, struct mailbox *mailbox, size_t length)
+{
+	const struct fuse_in_header *header = (const void *)mailbox->packet;
+	cleanup_free void *copy = NULL;
+	struct fuse_buf buf = { .mem = mailbox->packet };
+
+	if (header->opcode == FUSE_SETXATTR) {
+		copy = malloc(length);
+		if (!copy)
+			return; /* the next worker may have memory; it is not lost */
+		buf.mem = memcpy(copy, mailbox->packet, length);
+	}
+	buf.size = see_request(session, buf.mem, length);
+	fuse_session_process_buf(session->fuse, &buf);
+}
+
+static void give_back(void *arg, enum mailbox_credit kind, uint64_t id)
+{
+	struct session *session = arg;
+
+	if (kind == MAILBOX_LOOKUP)
+		overlay_forget(session->overlay, id, 1);
+	else if (kind == MAILBOX_OPEN)
+		passthrough_release(session, id);
+}
+
+static void refuse(struct session *session, const struct mailbox *mailbox)
+{
+	const struct fuse_in_header *header = (const void *)mailbox->packet;
+	struct fuse_out_header out = { .len = sizeof out, .error = -EIO, .unique = header->unique };
+
+	log_message(LOG_ERR, "a request (operation %u) over which %u workers have crashed is answered with an error", header->opcode,
+		mailbox->crashes);
+	answer_refused = write(session_fd(session), &out, sizeof out) < 0;
+}
+
+/* What a worker that has died left here. */
+static void process_again(struct session *session, struct mailbox *mailbox)
+{
+	const struct fuse_in_header *header = (const void *)mailbox->packet;
+
+	answer_refused = false;
+	if (!mailbox_again(mailbox, session->state->crashed))
+		refuse(session, mailbox);
+	else
+		process(session, mailbox, header->len);
+	mailbox_settle(mailbox, !answer_refused, give_back, session);
 }
 
 static void *serve(void *arg)
 {
 	struct session_thread *self = arg;
 	struct session *session = self->session;
-	struct fuse_buf buf = { .mem = NULL };
+	struct mailbox *mailbox = self->mailbox;
 	uint64_t one = 1;
 	bool mine = false; /* the turn */
 
 	if (creds_thread_init() < 0)
 		log_message(LOG_WARNING, "no umask of its own for a thread: files are created with mode bits as asked");
+	mailbox_take(mailbox);
+	if (mailbox_is_full(mailbox))
+		process_again(session, mailbox);
 	while (!fuse_session_exited(session->fuse)) {
-		int n;
+		size_t length;
 
+		mailbox_empty(mailbox);
 		turn_take(&session->turn, &mine);
-		n = fuse_session_receive_buf(session->fuse, &buf);
-		if (n == -EINTR)
-			continue;
-		if (n <= 0)
+		length = receive(session, mailbox);
+		if (!length)
 			break;
-		if (!is_forget(&buf))
+		mailbox_read(mailbox, length);
+		if (!is_forget(mailbox))
 			turn_give(&session->turn, &mine);
-		fuse_session_process_buf(session->fuse, &buf);
+		process(session, mailbox, length);
 	}
+	mailbox_empty(mailbox);
 	turn_give(&session->turn, &mine);
-	free(buf.mem);
 	if (atomic_fetch_sub(&session->running, 1) == 1) {
 		ssize_t written = write(session->done_fd, &one, sizeof one);
 
 		(void)written;
 	}
 	return NULL;
+}
+
+static uint64_t count_now(void *arg, enum mailbox_count what, uint64_t id)
+{
+	struct session *session = arg;
+
+	return node_counts(overlay_nodes(session->overlay), id, what == MAILBOX_OPENS || what == MAILBOX_CLOSES);
+}
+
+/* libfuse, and we, learn what the kernel said when the connection began. */
+static int init_again(struct session *session, struct error *err)
+{
+	struct fuse_buf buf = { .mem = session->state->init, .size = session->state->init_length };
+
+	session->init_again = true;
+	buf.size = see_request(session, buf.mem, buf.size);
+	fuse_session_process_buf(session->fuse, &buf);
+	if (!session_ready(session))
+		return error_set(err, -EPROTO, "libfuse did not take what the kernel had told the worker before");
+	return 0;
 }
 
 static int notify_spoiled(void *session, uint64_t id)
@@ -277,13 +390,20 @@ int session_start(struct session *session, unsigned threads, struct error *err)
 {
 	int r;
 
+	threads = threads < MAILBOXES ? threads : MAILBOXES;
 	session->threads = calloc(threads, sizeof *session->threads);
 	if (!session->threads)
 		return error_errno(err, ENOMEM, "start %u threads", threads);
+	r = session->state->init_length ? init_again(session, err) : 0;
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < MAILBOXES; i++)
+		mailbox_resolve(&session->state->mailboxes[i], count_now, session);
 	atomic_store(&session->running, threads);
 	r = notifier_new(notify_spoiled, session, &session->notifier);
 	for (unsigned i = 0; i < threads && r == 0; i++) {
 		session->threads[i].session = session;
+		session->threads[i].mailbox = &session->state->mailboxes[i];
 		r = thread_start(&session->threads[i].thread, serve, &session->threads[i]);
 		if (r == 0)
 			session->thread_count++;
@@ -293,6 +413,12 @@ int session_start(struct session *session, unsigned threads, struct error *err)
 	/* Fewer threads than wanted serve as well. */
 	if (session->thread_count < threads)
 		atomic_fetch_sub(&session->running, threads - session->thread_count);
+	for (unsigned i = session->thread_count; i < MAILBOXES; i++) {
+		if (!mailbox_is_full(&session->state->mailboxes[i]))
+			continue;
+		mailbox_take(&session->state->mailboxes[i]);
+		process_again(session, &session->state->mailboxes[i]);
+	}
 	return 0;
 }
 

@@ -67,6 +67,7 @@ enum request_kind {
 const char *request_kind_name(enum request_kind kind);
 
 struct fuse_session;
+struct worker_state;
 
 /* In the flags that the setxattr handler gets: the caller is not in the file's group, and a new ACL clears its set-gid bit. */
 #define SETXATTR_KILL_SGID (1u << 30)
@@ -77,6 +78,7 @@ struct fuse_session;
 
 struct session {
 	struct overlay *overlay;
+	struct worker_state *state; /* borrowed */
 	struct readdir_cache *listings;
 	struct read_ahead *files_ahead, *directories_ahead;
 	struct fuse_session *fuse;
@@ -95,6 +97,7 @@ struct session {
 	bool setxattr_extended;	  /* SETXATTR comes with flags of its own */
 	bool kill_setid;	  /* the kernel leaves it to us to end set-id bits (fs/setid.h) */
 	bool has_acl;
+	bool init_again;	  /* it is what the worker before was told */
 	uint32_t kernel_minor;	  /* of protocol 7 */
 	uint64_t kernel_flags;	  /* as INIT offered them */
 	/*
@@ -115,6 +118,7 @@ struct session {
 
 struct session_config {
 	int device_fd; /* handed over */
+	struct worker_state *state; /* borrowed: what outlives this process */
 	struct overlay *overlay;
 	struct base_watch *watch; /* borrowed; NULL: none */
 	bool passthrough;
@@ -123,6 +127,10 @@ struct session_config {
 };
 
 int session_new(const struct session_config *config, struct session **ret, struct error *err);
+/*
+ * What the worker before was told by INIT is told again, and threads serve; first of all each answers what that worker had left in its
+ * mailbox. THREADS: MAILBOXES at most, and as many in each worker.
+ */
 int session_start(struct session *session, unsigned threads, struct error *err);
 /* Was INIT answered? Then what it settled may be read. */
 bool session_ready(struct session *session);

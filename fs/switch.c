@@ -11,6 +11,7 @@
 #include "fs/base_watch.h"
 #include "fs/invalidate.h"
 #include "fs/reconcile.h"
+#include "fs/worker_state.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
 
@@ -287,11 +288,17 @@ static void swap(struct switcher *switcher, uint64_t *ret_paths)
 
 static void publish(struct switcher *switcher, uint64_t *ret_paths)
 {
+	struct worker_state *state = switcher->session->state;
+
+	SHARED_PUBLISH(state->told, 0);
+	state->before = switcher->served;
+	state->served = *view_commit(switcher->prepared);
 	switcher->served = *view_commit(switcher->prepared);
 	switcher->served_since_us = clock_us();
 	switcher->refused = (struct oid){ { 0 } };
 	set_health(switcher, switcher->prepared_held);
 	swap(switcher, ret_paths);
+	SHARED_PUBLISH(state->told, 1);
 }
 
 /* ---- for commands ---- */
@@ -658,4 +665,42 @@ int switcher_changed(struct switcher *switcher, struct refresh_change *changes, 
 	r = serve_anew_locked(switcher, err);
 	overlay_tell_unseen(switcher->session->overlay, "changed around the mount");
 	return r;
+}
+
+/* What a worker before served, by its commit: how it differs is told. */
+static int tell_since(struct switcher *switcher, const struct oid *commit, struct view *now, struct error *err)
+{
+	cleanup_view struct view *before = NULL;
+	int r = view_load_of(switcher->store, switcher->name, commit, &before, err);
+	uint64_t paths;
+
+	if (r < 0)
+		return r;
+	r = invalidate_difference(switcher->session, switcher->base_fd, (struct invalidate_side){ before, NULL },
+		(struct invalidate_side){ now, NULL }, &paths);
+	return r < 0 ? error_errno(err, -r, "tell the kernel") : 0;
+}
+
+void switcher_catch_up(struct switcher *switcher)
+{
+	struct worker_state *state = switcher->session->state;
+	cleanup_view struct view *now = overlay_view(switcher->session->overlay);
+	const struct oid known[2] = { state->served, state->before };
+	struct error err = ERROR_INIT;
+	struct refresh_counts counts;
+	bool told = state->told;
+	int r = 0;
+
+	SCOPED_LOCK(&switcher->lock);
+	for (int i = 0; i < (told ? 1 : 2) && r == 0; i++) {
+		if (!oid_is_zero(&known[i]) && !(told && oid_equal(&known[i], &switcher->served)))
+			r = tell_since(switcher, &known[i], now, &err);
+	}
+	if (r < 0) {
+		log_message(LOG_WARNING, "component '%s': what the kernel knows is asked for anew: %s", switcher->name, err.message);
+		refresh(switcher, &counts, NULL);
+	}
+	state->before = state->served;
+	state->served = switcher->served;
+	SHARED_PUBLISH(state->told, 1);
 }

@@ -41,7 +41,7 @@ void journal_actor_release(struct journal_actor *actor);
 struct journal_entry {
 	struct oid id; /* the journal commit */
 	struct oid from, to;
-	char *action; /* this and the texts below: owned; added, applied, reverted, rolled-back, switched, recomposed, rebased, retired, absorbed, refused */
+	char *action; /* this and the texts below: owned; added, applied, reverted, rolled-back, switched, recomposed, rebased, retired, absorbed, refused, restarted */
 	char *labels; /* the stack after it: "a c"; "" for the bare base */
 	char *reason; /* "" where none */
 	int64_t time_us; /* microseconds since the epoch */

@@ -9,7 +9,7 @@ _veneer_options()
 	add) echo ' --base-version --root --snapshot --dry-run' ;;
 	create) echo ' --message -m --from --deb --upper --commit --label --fixes --restart --reboot --supersedes --dry-run' ;;
 	record) echo ' --message -m --label --fixes --restart --reboot --supersedes --dry-run' ;;
-	mount) echo ' --io --write --watch --foreground --dry-run' ;;
+	mount) echo ' --io --write --on-failure --watch --foreground --dry-run' ;;
 	umount) echo ' --dry-run' ;;
 	apply) echo ' --dry-run' ;;
 	revert) echo ' --all --dry-run' ;;
@@ -57,6 +57,7 @@ _veneer()
 	--upper) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
 	--io) mapfile -t COMPREPLY < <(compgen -W 'auto cached passthrough' -- "$word"); return ;;
 	--write) mapfile -t COMPREPLY < <(compgen -W 'through deny' -- "$word"); return ;;
+	--on-failure) mapfile -t COMPREPLY < <(compgen -W 'base closed' -- "$word"); return ;;
 	esac
 	if [[ $command == record && -n $rest && $COMP_CWORD -eq $((rest + 1)) ]]; then
 		mapfile -t COMPREPLY < <(compgen -c -- "$word")

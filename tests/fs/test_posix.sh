@@ -282,6 +282,11 @@ append_only_with_capability() {
 		getxattr 0 u0 p 0/a 5 1
 		fstat 0 u0 p 1
 		flags 0 u0 p 1 0
+		setxattr 0 u0 p 0/a 5 20 0 1
+		flags 0 u0 p 1 1
+		fallocate 0 u0 p 1 1 6842 269
+		getxattr 0 u0 p 0/a 5 1
+		flags 0 u0 p 1 0
 	TRACE
 }
 

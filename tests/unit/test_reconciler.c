@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "fs/worker_state.h"
 #include "fs/overlay_target.h"
 #include "fs/reconciler.h"
 #include "store/journal.h"
@@ -58,6 +59,7 @@ static struct daemon_scene daemon_scene_make(const char *labels)
 	scene.kernel = ends[0];
 	session.device_fd = ends[1];
 	session.overlay = scene.made.overlay;
+	session.state = worker_state_of(shared_new()); /* of this test's process, never freed */
 	must_pass(session_new(&session, &scene.session, &err));
 	must_pass(session_start(scene.session, 1, &err));
 	greet(scene.kernel);

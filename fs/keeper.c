@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs/keeper.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "store/base/cleanup.h"
+#include "store/base/log.h"
+
+#define BUCKETS_MIN 64u
+
+enum message_kind { MESSAGE_HOLD = 1, MESSAGE_DROP, MESSAGE_READY };
+
+struct message {
+	uint32_t kind;
+	int32_t code;
+	uint64_t key;
+	struct error err; /* of MESSAGE_READY alone */
+};
+
+struct kept {
+	struct kept *next; /* in the chain of its bucket */
+	uint64_t key;
+	int fd;
+};
+
+struct keeper {
+	int ends[2]; /* the supervisor's, and the worker's */
+	struct kept **buckets; /* owned */
+	size_t bucket_count, count;
+};
+
+struct keeper *keeper_new(void)
+{
+	struct keeper *keeper = calloc(1, sizeof *keeper);
+
+	if (!keeper)
+		return NULL;
+	keeper->buckets = calloc(BUCKETS_MIN, sizeof *keeper->buckets);
+	keeper->bucket_count = BUCKETS_MIN;
+	if (!keeper->buckets || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, keeper->ends) < 0) {
+		free(keeper->buckets);
+		free(keeper);
+		return NULL;
+	}
+	return keeper;
+}
+
+void keeper_free(struct keeper *keeper)
+{
+	if (!keeper)
+		return;
+	for (size_t i = 0; i < keeper->bucket_count; i++) {
+		for (struct kept *kept = keeper->buckets[i], *next; kept; kept = next) {
+			next = kept->next;
+			close(kept->fd);
+			free(kept);
+		}
+	}
+	for (int i = 0; i < 2; i++) {
+		if (keeper->ends[i] >= 0)
+			close(keeper->ends[i]);
+	}
+	free(keeper->buckets);
+	free(keeper);
+}
+
+/* ---- what is kept ---- */
+
+static struct kept **bucket_of(const struct keeper *keeper, uint64_t key)
+{
+	return &keeper->buckets[(key ^ key >> 24) & (keeper->bucket_count - 1)];
+}
+
+static struct kept **find(const struct keeper *keeper, uint64_t key)
+{
+	struct kept **link = bucket_of(keeper, key);
+
+	while (*link && (*link)->key != key)
+		link = &(*link)->next;
+	return link;
+}
+
+static void grow(struct keeper *keeper)
+{
+	struct keeper grown = *keeper;
+
+	grown.bucket_count = keeper->bucket_count * 2;
+	grown.buckets = calloc(grown.bucket_count, sizeof *grown.buckets);
+	if (!grown.buckets)
+		return; /* the chains get longer */
+	for (size_t i = 0; i < keeper->bucket_count; i++) {
+		for (struct kept *kept = keeper->buckets[i], *next; kept; kept = next) {
+			struct kept **bucket = bucket_of(&grown, kept->key);
+
+			next = kept->next;
+			kept->next = *bucket;
+			*bucket = kept;
+		}
+	}
+	free(keeper->buckets);
+	*keeper = grown;
+}
+
+static void keep(struct keeper *keeper, uint64_t key, int fd)
+{
+	struct kept *kept = malloc(sizeof *kept), **bucket;
+
+	if (!kept) {
+		log_message(LOG_ERR, "out of memory: a file without a name would be lost with the worker");
+		close(fd);
+		return;
+	}
+	if (keeper->count >= keeper->bucket_count)
+		grow(keeper);
+	bucket = bucket_of(keeper, key);
+	*kept = (struct kept){ *bucket, key, fd };
+	*bucket = kept;
+	keeper->count++;
+}
+
+static void let_go(struct keeper *keeper, uint64_t key)
+{
+	struct kept **link = find(keeper, key), *kept = *link;
+
+	if (!kept)
+		return;
+	*link = kept->next;
+	close(kept->fd);
+	free(kept);
+	keeper->count--;
+}
+
+size_t keeper_count(const struct keeper *keeper)
+{
+	return keeper->count;
+}
+
+int keeper_kept(const struct keeper *keeper, uint64_t key)
+{
+	const struct kept *kept = *find(keeper, key);
+
+	return kept ? kept->fd : -EBADF;
+}
+
+void keeper_each(const struct keeper *keeper, void (*fn)(void *arg, uint64_t key, int fd), void *arg)
+{
+	for (size_t i = 0; i < keeper->bucket_count; i++) {
+		for (const struct kept *kept = keeper->buckets[i]; kept; kept = kept->next)
+			fn(arg, kept->key, kept->fd);
+	}
+}
+
+/* ---- between the two ---- */
+
+static int send_message(struct keeper *keeper, const struct message *message, size_t size, int fd)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec part = { (void *)message, size };
+	struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1 };
+	struct cmsghdr *passed;
+	ssize_t n;
+
+	if (fd >= 0) {
+		header.msg_control = control.room;
+		header.msg_controllen = sizeof control.room;
+		passed = CMSG_FIRSTHDR(&header);
+		passed->cmsg_level = SOL_SOCKET;
+		passed->cmsg_type = SCM_RIGHTS;
+		passed->cmsg_len = CMSG_LEN(sizeof fd);
+		memcpy(CMSG_DATA(passed), &fd, sizeof fd);
+	}
+	do
+		n = sendmsg(keeper->ends[1], &header, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+#define SHORT_MESSAGE offsetof(struct message, err)
+
+int keeper_hold(struct keeper *keeper, uint64_t key, int fd)
+{
+	const struct message message = { .kind = MESSAGE_HOLD, .key = key };
+
+	return send_message(keeper, &message, SHORT_MESSAGE, fd);
+}
+
+int keeper_drop(struct keeper *keeper, uint64_t key)
+{
+	const struct message message = { .kind = MESSAGE_DROP, .key = key };
+
+	return send_message(keeper, &message, SHORT_MESSAGE, -EBADF);
+}
+
+int keeper_ready(struct keeper *keeper, int code, const struct error *err)
+{
+	const struct message message = { .kind = MESSAGE_READY, .code = code, .err = *err };
+
+	return send_message(keeper, &message, sizeof message, -EBADF);
+}
+
+int keeper_fd(const struct keeper *keeper)
+{
+	return keeper->ends[0];
+}
+
+/* false: nothing is there. */
+static bool receive(struct keeper *keeper, struct message *ret, int *ret_fd)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec part = { ret, sizeof *ret };
+	struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room };
+	struct cmsghdr *passed;
+	ssize_t n;
+
+	*ret_fd = -EBADF;
+	do
+		n = recvmsg(keeper->ends[0], &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < (ssize_t)SHORT_MESSAGE)
+		return false;
+	passed = CMSG_FIRSTHDR(&header);
+	if (passed && passed->cmsg_level == SOL_SOCKET && passed->cmsg_type == SCM_RIGHTS)
+		memcpy(ret_fd, CMSG_DATA(passed), sizeof *ret_fd);
+	return true;
+}
+
+void keeper_take_in(struct keeper *keeper, struct keeper_report *ret)
+{
+	struct message message;
+	int fd;
+
+	while (receive(keeper, &message, &fd)) {
+		if (message.kind == MESSAGE_HOLD && fd >= 0) {
+			keep(keeper, message.key, fd);
+			continue;
+		}
+		if (fd >= 0)
+			close(fd);
+		if (message.kind == MESSAGE_HOLD) {
+			log_message(LOG_ERR, "out of descriptors: a file without a name would be lost with the worker");
+		} else if (message.kind == MESSAGE_DROP) {
+			let_go(keeper, message.key);
+		} else if (message.kind == MESSAGE_READY) {
+			ret->ready = true;
+			ret->code = message.code;
+			ret->err = message.err;
+		}
+	}
+}
+
+void keeper_be_worker(struct keeper *keeper)
+{
+	close(keeper->ends[0]);
+	keeper->ends[0] = -EBADF;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_WORKER_STATE_H
+#define VENEER_FS_WORKER_STATE_H
+
+/*
+ * What a worker leaves to the next one besides nodes (region SHARED_STATE, see fs/shared.h for how it is written): the mount, what INIT
+ * settled, what is served, and the requests that it was working on (fs/mailbox.h).
+ */
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "fs/io_choice.h"
+#include "fs/mailbox.h"
+#include "fs/shared.h"
+#include "store/base/hash.h"
+#include "store/component.h"
+
+#define WORKER_INIT_MAX 512u
+
+struct worker_state {
+	/* The supervisor's: */
+	uint64_t workers;     /* that were started, this one included */
+	uint32_t crashed;     /* the last one ended by a signal that says that it was wrong (SIGSEGV, SIGABRT, …) */
+	uint64_t ended_ns;    /* CLOCK_MONOTONIC, when the last one ended; 0: none has */
+	/* The worker's: */
+	uint32_t mounted;     /* DEVICE is set */
+	dev_t device;	      /* of the mount */
+	char directory[PATH_MAX]; /* mounted over; set before MOUNTED */
+	uint32_t detached;    /* the mount was taken off: nobody listens any more */
+	uint32_t init_length; /* of INIT, as the kernel sent it; set when it is complete */
+	uint8_t init[WORKER_INIT_MAX];
+	struct io_choice_kept io;
+	uint32_t told;	      /* the kernel knows SERVED; else it may know something of BEFORE, too */
+	struct oid served, before;
+	struct mailbox mailboxes[MAILBOXES];
+};
+_Static_assert(sizeof(struct worker_state) <= 1 << 26, "it fits its region");
+
+static inline struct worker_state *worker_state_of(const struct shared *shared)
+{
+	return shared->at[SHARED_STATE];
+}
+
+#endif

@@ -1,0 +1,173 @@
+#!/bin/bash
+# A worker that is killed costs nobody an error: another one goes on where it was. A daemon that is killed as a whole leaves the bare
+# directory.
+#
+# Environment: VENEER_KILLS, for the long form: so many kills of each kind of mount.
+. "$(dirname "$0")/lib.sh"
+if [ -n "${VENEER_KILLS-}" ]; then VENEER_CASE_SECONDS=${VENEER_CASE_SECONDS:-3600}; fi
+
+# mounted_base [mount's options]: $BASE, mounted, with a program in it and a patched file.
+mounted_base() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir "$BASE"
+	echo old >"$BASE/patched"
+	cp "$(type -P true)" "$BASE/program"
+	fs_component thing "$BASE"
+	cp -a "$BASE" "$SCRATCH/new"
+	echo new >"$SCRATCH/new/patched"
+	fs_create thing -m patch --from "$SCRATCH/new" >/dev/null
+	must v apply thing
+	fs_mount thing "$BASE" --write through "$@"
+}
+
+worker() { fs_status thing .worker; }
+workers() { fs_status thing .workers; }
+
+# A process's descriptors, and its resident memory in KiB.
+descriptors() { ls "/proc/$1/fd" | wc -l; }
+resident() { awk '/^VmRSS:/ { print $2 }' "/proc/$1/status"; }
+
+kill_under_load() {
+	local kills=${VENEER_KILLS:-$(fs_count 150 20)} before after before_kib after_kib
+	mounted_base "$@"
+	tool kill_load "$BASE" 2 1 >/dev/null || fail 'the load fails without a kill'
+	rm -rf "$BASE"/[0-9]
+	before=$(descriptors "$FS_DAEMON") before_kib=$(resident "$FS_DAEMON")
+	T=$((kills + 300)) tool kill_load "$BASE" 4 0 "$FS_DAEMON" "$kills" 40 >"$SCRATCH/said" 2>"$SCRATCH/failures" ||
+		fail "$(cat "$SCRATCH/said" "$SCRATCH/failures")"
+	cat "$SCRATCH/said"
+	assert_match ", 0 failed, $kills kills;" "$(cat "$SCRATCH/said")" 'what the load says'
+	assert_content new "$BASE/patched"
+	must v revert thing
+	assert_content old "$BASE/patched"
+	[ "$(workers)" -gt "$kills" ] || fail "after $kills kills this is worker $(workers)"
+	rm -rf "$BASE"/[0-9]
+	fs_wait_for 5 no_more_descriptors "$before" || fail "descriptors of the supervisor: $before before, $(descriptors "$FS_DAEMON") after"
+	after_kib=$(resident "$FS_DAEMON")
+	fs_sanitized || [ "$after_kib" -le $((before_kib + 2048)) ] || fail "memory of the supervisor: $before_kib KiB before, $after_kib after"
+	fs_umount thing "$BASE"
+}
+no_more_descriptors() { [ "$(descriptors "$FS_DAEMON")" -le "$1" ]; }
+
+case_cached() { kill_under_load --io cached; }
+
+case_passthrough() {
+	fs_have_passthrough || { fs_setup; skip "passthrough needs Linux 6.9, this is $(uname -r)"; }
+	kill_under_load --io passthrough
+}
+
+# What clients have goes on: open files, mappings, directories that they stand in, locks; of unlinked and of patched files, too.
+case_what_is_open() {
+	mounted_base
+	mkdir "$BASE/d"
+	echo content >"$BASE/d/file"
+	exec 5<"$BASE/d/file" 6<"$BASE/patched" 7>>"$BASE/d/log"
+	flock -n 7 || fail 'no lock'
+	cd "$BASE/d"
+	must v revert thing
+	rm "$BASE/d/file"
+	kill -KILL "$(worker)"
+	assert_equal content "$(t cat <&5)" 'an unlinked file that is open'
+	assert_equal new "$(t cat <&6)" 'the patched file as it was opened'
+	assert_content old "$BASE/patched"
+	echo line >&7
+	! t flock -n "$BASE/d/log" true || fail 'the lock is gone'
+	t touch here
+	[ -e "$BASE/d/here" ] || fail 'a relative path leads elsewhere'
+	kill -KILL "$(worker)"
+	assert_content line "$BASE/d/log"
+	cd /
+	exec 5<&- 6<&- 7>&-
+	fs_umount thing "$BASE"
+}
+
+# The worker is killed in the middle of a switch: what is served is what the ref says.
+case_during_switches() {
+	mounted_base
+	local i
+	for ((i = 0; i < $(fs_count 30 5); i++)); do
+		{ sleep "0.00$((RANDOM % 10))$((RANDOM % 10))"; kill -KILL "$(pgrep -P "$FS_DAEMON" | head -n 1)"; } 2>/dev/null &
+		if [ $((i % 2)) = 0 ]; then v revert thing >/dev/null 2>&1 || :; else v apply thing >/dev/null 2>&1 || :; fi
+		wait $! || :
+		fs_wait_for 10 shows_what_the_ref_says || fail "round $i: 'patched' has '$(cat "$BASE/patched")', and active is $(fs_ref thing/active)"
+	done
+	fs_umount thing "$BASE"
+}
+shows_what_the_ref_says() {
+	local wanted=new
+	[ "$(fs_ref thing/active)" != "$(fs_ref thing/base)" ] || wanted=old
+	[ "$(t cat "$BASE/patched")" = $wanted ]
+}
+
+# In cached mode who has read it reads on while the worker is stopped.
+case_warm_while_stopped() {
+	mounted_base --io cached
+	local stopped
+	t cat "$BASE/patched" "$BASE/program" >/dev/null && t ls -l "$BASE" >/dev/null
+	stopped=$(worker)
+	kill -STOP "$stopped"
+	T=2 t cat "$BASE/patched" "$BASE/program" >/dev/null || { kill -CONT "$stopped"; fail 'a warm file waits for the worker'; }
+	kill -CONT "$stopped"
+	fs_umount thing "$BASE"
+}
+
+# Supervisor and worker killed together: the bare directory shows, and nothing hangs.
+case_all_killed() {
+	mounted_base
+	local worker
+	worker=$(worker)
+	kill -KILL "$FS_DAEMON" "$worker"
+	fs_wait_for 1 shows_the_base || fail "after a second '$BASE' shows: $(T=5 t ls "$BASE" 2>&1)"
+	wait "$FS_DAEMON" 2>/dev/null || :
+	assert_match 'the daemon was killed' "$(cat "$FS_LOG")" 'the log'
+	FS_DAEMON=
+	fs_mount thing "$BASE"
+	assert_content new "$BASE/patched"
+	assert_equal restarted "$(v log thing --json | jq -r '.[0].action')" 'the journal'
+	fs_umount thing "$BASE"
+	fs_mount thing "$BASE"
+	assert_equal 1 "$(v log thing --json | jq '[.[] | select(.action == "restarted")] | length')" 'entries after an orderly end'
+	fs_umount thing "$BASE"
+}
+shows_the_base() { ! fs_is_mounted "$BASE" && [ "$(T=5 t cat "$BASE/patched" 2>/dev/null)" = old ]; }
+
+# Where nobody may read what is not patched the mount stays, and is dead.
+case_closed_on_failure() {
+	mounted_base --on-failure closed
+	kill -KILL "$FS_DAEMON" "$(worker)"
+	fs_wait_for 5 is_dead || fail "it shows: $(T=5 t ls "$BASE" 2>&1)"
+	sleep 0.5
+	is_dead || fail "it shows after a while: $(T=5 t ls "$BASE" 2>&1)"
+	FS_DAEMON=
+	must v umount thing
+	assert_content old "$BASE/patched"
+}
+is_dead() { [[ $(T=5 t cat "$BASE/patched" 2>&1) == *'Transport endpoint is not connected'* ]]; }
+
+# The supervisor alone: the same.
+case_supervisor_killed() {
+	mounted_base
+	kill -KILL "$FS_DAEMON"
+	fs_wait_for 1 shows_the_base || fail "after a second '$BASE' shows: $(T=5 t ls "$BASE" 2>&1)"
+	FS_DAEMON=
+}
+
+# Workers that crash, one after the other: it is said, and then the mount is taken off.
+case_crash_loop() {
+	mounted_base
+	local tries=0
+	while fs_is_mounted "$BASE" && [ $tries -lt 400 ]; do
+		pkill -SEGV -P "$FS_DAEMON" -x veneer || :
+		sleep 0.05
+		tries=$((tries + 1))
+	done
+	shows_the_base || fail "'$BASE' shows: $(T=5 t ls "$BASE" 2>&1)"
+	local status=0
+	wait "$FS_DAEMON" || status=$?
+	FS_DAEMON=
+	assert_equal 1 "$status" 'the exit status of the daemon'
+	assert_match 'workers have failed in a row' "$(cat "$FS_LOG")" 'the log'
+}
+
+fs_main "$@"
