@@ -111,7 +111,8 @@ const struct command commands[] = {
 		"COMMAND sees the component's base copy-on-write; nobody else sees what it changes there.\n"
 		"Changes elsewhere are real, and are not recorded. If it fails, so does this, with its exit status.",
 		cmd_record, 1, 1, true, record_options },
-	{ "mount", "NAME [--io auto|cached|passthrough] [--write through|deny] [--on-failure base|closed]\n    [--watch] [--foreground] [--dry-run]",
+	{ "mount", "NAME [--io auto|cached|passthrough] [--write through|deny] [--on-failure base|closed] "
+	"[--watch] [--foreground] [--dry-run]",
 		"mount the component over its directory", "Returns when the mount answers.", cmd_mount, 1, 1,
 		false, mount_options },
 	{ "umount", "NAME [--dry-run]", "take the mount off: the bare directory is back",
