@@ -233,6 +233,8 @@ static struct json_object *answer_detach(struct control_server *server)
 		r = error_set(&err, -EBUSY, "component '%s' is still mounted on '%s'", config->name, config->directory);
 	if (r < 0)
 		return reply_error(r, &err);
+	/* Before somebody else may have the socket's name. */
+	SHARED_PUBLISH(config->session->state->detached, 1);
 	stop_listening(server);
 	written = write(server->detach_fd, &one, sizeof one);
 	(void)written; /* a full counter is readable as well */

@@ -239,6 +239,23 @@ static int load_first_view(struct daemon *daemon, struct error *err)
 	return r;
 }
 
+/* What the worker before has served, what has ended of it included. It waits for nobody. */
+static int load_served_view(struct daemon *daemon, struct error *err)
+{
+	struct worker_state *state = daemon->state;
+	const struct oid *commit = oid_is_zero(&state->served) ? &daemon->component->active : &state->served;
+	unsigned ended = atomic_load(&state->ended_count);
+	int r = view_load_of(daemon->store, daemon->name, commit, &daemon->view, err);
+
+	if (r == 0)
+		r = view_complete(daemon->view, daemon->store, daemon->base_fd, err);
+	for (unsigned i = 0; r == 0 && i < ended && i < WORKER_ENDED_MAX; i++) {
+		if (state->ended[i] && state->ended[i] <= view_count(daemon->view))
+			view_end(daemon->view, state->ended[i] - 1);
+	}
+	return r;
+}
+
 static unsigned stack_depth_of(int fd, unsigned least)
 {
 	struct statfs st;
@@ -328,10 +345,11 @@ static int prepare(struct daemon *daemon, struct error *err)
 		r = open_base_directory(daemon, err);
 	if (r == 0 && daemon->first)
 		note_restart(daemon);
-	if (r == 0)
+	/* A worker that goes on serves what the kernel knows, at once; what else is to be done is the reconciler's. */
+	if (r == 0 && daemon->first)
 		r = settle_base(daemon, err);
 	if (r == 0)
-		r = load_first_view(daemon, err);
+		r = daemon->first ? load_first_view(daemon, err) : load_served_view(daemon, err);
 	if (r < 0)
 		return r;
 	daemon->reconciler = reconciler_new();
@@ -379,7 +397,10 @@ static int mount_over(struct daemon *daemon, int device_fd, struct error *err)
 	snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other",
 		device_fd);
 	snprintf(target, sizeof target, "/proc/self/fd/%d", daemon->base_fd);
+	snprintf(daemon->state->directory, sizeof daemon->state->directory, "%s", daemon->component->directory);
+	SHARED_PUBLISH(daemon->state->mounting, 1);
 	if (mount(daemon->component->name, target, MOUNT_TYPE, flags, options) < 0) {
+		daemon->state->mounting = 0;
 		if (errno == ENODEV)
 			return error_set(err, -ENODEV,
 				"this kernel has no FUSE filesystem: load it with 'modprobe fuse', or build it in");
@@ -387,7 +408,6 @@ static int mount_over(struct daemon *daemon, int device_fd, struct error *err)
 			daemon->component->directory);
 	}
 	daemon->mounted = true;
-	snprintf(daemon->state->directory, sizeof daemon->state->directory, "%s", daemon->component->directory);
 	return 0;
 }
 
@@ -573,9 +593,14 @@ static int start_control(struct daemon *daemon, struct error *err)
 	struct control_server_config config = { .run_fd = daemon->store->run_fd, .directory = daemon->component->directory,
 		.device = daemon->device, .name = daemon->component->name, .session = daemon->session, .base_fd = daemon->base_fd,
 		.write = write_mode_name(daemon->options->write) };
-	int r = switcher_new(daemon->store, daemon->component, daemon->base_fd, daemon->session, daemon->view,
-		&daemon->switcher, err);
+	int r;
 
+	/* The mount was taken off while files are open in it: they are served, and nothing else is ours any more. */
+	if (daemon->control_lock < 0 || daemon->state->detached) {
+		daemon->mounted = false;
+		return 0;
+	}
+	r = switcher_new(daemon->store, daemon->component, daemon->base_fd, daemon->session, daemon->view, &daemon->switcher, err);
 	if (r < 0)
 		return r;
 	r = ref_watch_start(daemon->switcher, &daemon->watch, err);
@@ -590,6 +615,9 @@ static int start_control(struct daemon *daemon, struct error *err)
 	/* Then status says so, too. */
 	if (daemon->held)
 		overlay_tell_unseen(daemon->overlay, "found at the mount");
+	/* What the worker before was told, and did not come to. */
+	if (!daemon->first)
+		overlay_tell_unseen(daemon->overlay, "found when a worker was replaced");
 	config.keeper = daemon->keeper;
 	config.switcher = daemon->switcher;
 	config.lock_fd = TAKE_FD(daemon->control_lock);
@@ -675,7 +703,7 @@ static int work(void *arg, bool first)
 		r = start_session(daemon, &err);
 	if (r == 0)
 		r = start_control(daemon, &err);
-	if (r == 0)
+	if (r == 0 && daemon->switcher)
 		switcher_catch_up(daemon->switcher);
 	if (r < 0 && first)
 		unmount(daemon);
@@ -714,12 +742,17 @@ static void give_up(void *arg)
 	const char *directory = daemon->state->directory;
 	bool there = false, topmost = false;
 	struct error err = ERROR_INIT;
+	int r;
 
-	if (!daemon->state->mounted || daemon->state->detached)
+	if (!daemon->state->mounting || daemon->state->detached)
 		return;
-	if (daemon->options->on_failure == FAILURE_CLOSED)
+	/* What was mounted a moment ago has no number yet. */
+	r = daemon->state->mounted ? mounts_find_device(directory, daemon->state->device, &there, &topmost, &err) :
+				     mounts_find(directory, &topmost, &err);
+	there |= topmost;
+	if (daemon->options->on_failure == FAILURE_CLOSED && daemon->state->mounted)
 		log_message(LOG_ALERT, "'%s' stays a dead mount, as it was asked for: nobody reads the directory without its patches", directory);
-	else if (mounts_find_device(directory, daemon->state->device, &there, &topmost, &err) < 0)
+	else if (r < 0)
 		log_message(LOG_ERR, "'%s': %s", directory, err.message);
 	else if (there && !topmost)
 		log_message(LOG_ERR, "'%s' stays a dead mount: another filesystem is mounted over it", directory);
@@ -736,6 +769,8 @@ int daemon_run(const char *store_path, const char *name, const struct mount_opti
 	struct error err = ERROR_INIT;
 	int r = 1;
 
+	/* Of the supervisor, too, which keeps files without a name; workers inherit it. */
+	fd_budget();
 	daemon.shared = config.shared = shared_new();
 	daemon.keeper = config.keeper = keeper_new();
 	if (config.shared && config.keeper) {

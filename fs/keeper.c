@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include "store/base/log.h"
 
 #define BUCKETS_MIN 64u
+#define RESERVE 512u /* descriptors for the workers, which inherit all that are kept */
 
 enum message_kind { MESSAGE_HOLD = 1, MESSAGE_DROP, MESSAGE_READY };
 
@@ -31,16 +33,19 @@ struct keeper {
 	int ends[2]; /* the supervisor's, and the worker's */
 	struct kept **buckets; /* owned */
 	size_t bucket_count, count;
+	size_t limit; /* so many are kept */
 };
 
 struct keeper *keeper_new(void)
 {
 	struct keeper *keeper = calloc(1, sizeof *keeper);
+	struct rlimit limit;
 
 	if (!keeper)
 		return NULL;
 	keeper->buckets = calloc(BUCKETS_MIN, sizeof *keeper->buckets);
 	keeper->bucket_count = BUCKETS_MIN;
+	keeper->limit = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > 2 * RESERVE ? limit.rlim_cur - RESERVE : RESERVE;
 	if (!keeper->buckets || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, keeper->ends) < 0) {
 		free(keeper->buckets);
 		free(keeper);
@@ -107,10 +112,11 @@ static void grow(struct keeper *keeper)
 
 static void keep(struct keeper *keeper, uint64_t key, int fd)
 {
-	struct kept *kept = malloc(sizeof *kept), **bucket;
+	struct kept *kept = keeper->count < keeper->limit ? malloc(sizeof *kept) : NULL, **bucket;
 
 	if (!kept) {
-		log_message(LOG_ERR, "out of memory: a file without a name would be lost with the worker");
+		log_message(LOG_ERR, "%s: a file without a name would be lost with the worker",
+			keeper->count < keeper->limit ? "out of memory" : "too many are kept");
 		close(fd);
 		return;
 	}

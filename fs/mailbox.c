@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "fs/shared.h"
 
@@ -25,12 +26,26 @@ static uint32_t *length_of(struct mailbox *mailbox)
 
 void mailbox_take(struct mailbox *mailbox)
 {
-	size_t resident = mailbox->longest > RESIDENT_BYTES ? mailbox->longest : RESIDENT_BYTES;
+	size_t resident = offsetof(struct mailbox, packet) + (mailbox->longest > RESIDENT_BYTES ? mailbox->longest : RESIDENT_BYTES);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
 	mine.mailbox = mailbox;
 	/* Where that is not allowed they may be swapped out. Pages are those of the last worker, but to this process they are new. */
 	mlock2(mailbox, sizeof *mailbox, MLOCK_ONFAULT);
-	madvise(mailbox, (offsetof(struct mailbox, packet) + resident + 4095) / 4096 * 4096, MADV_POPULATE_WRITE);
+	if (madvise(mailbox, (resident + page - 1) / page * page, MADV_POPULATE_WRITE) == 0)
+		return;
+	/* Before Linux 5.14. */
+	for (size_t at = 0; at < resident; at += page) {
+		volatile uint8_t *byte = (volatile uint8_t *)mailbox + at;
+
+		*byte = *byte;
+	}
+}
+
+void mailbox_leave(void)
+{
+	mine.mailbox = NULL;
+	mine.again = mine.takes_back = false;
 }
 
 void mailbox_read(struct mailbox *mailbox, size_t length)

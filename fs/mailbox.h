@@ -26,6 +26,7 @@
 #define MAILBOXES 16u /* threads that serve, at most */
 #define MAILBOX_PACKET_MAX ((1u << 20) + 8192) /* a write of 1 MiB and its headers */
 #define MAILBOX_CREDITS_MAX 1024u
+#define MAILBOX_SCRATCH (72u << 10) /* the largest SETXATTR */
 #define MAILBOX_CRASHES_MAX 3u /* workers that crash over one request before it is answered with EIO */
 
 enum mailbox_credit { MAILBOX_LOOKUP = 1, MAILBOX_OPEN = 2 };
@@ -49,6 +50,7 @@ struct mailbox {
 		uint64_t id;
 		uint64_t kind; /* enum mailbox_credit */
 	} credits[MAILBOX_CREDITS_MAX];
+	uint8_t scratch[MAILBOX_SCRATCH]; /* of the process */
 	/* What the kernel sent; its first word, the length, is 0 where there is nothing. */
 	_Alignas(4096) uint8_t packet[(MAILBOX_PACKET_MAX + 4095) / 4096 * 4096];
 };
@@ -58,6 +60,8 @@ struct mailbox {
  * were the kernel to wait for one while the worker is killed, the request would fail.
  */
 void mailbox_take(struct mailbox *mailbox);
+/* It works with none any more. */
+void mailbox_leave(void);
 /* A packet of LENGTH bytes was read. */
 void mailbox_read(struct mailbox *mailbox, size_t length);
 bool mailbox_is_full(const struct mailbox *mailbox);

@@ -322,8 +322,8 @@ static int node_named(struct node_table *table, struct node *node)
 {
 	int was = node->flags & NODE_PINNED ? 1 : 0;
 
+	SHARED_PUBLISH(node->flags, (uint16_t)(node->flags & ~(NODE_PINNED | NODE_HELD)));
 	handle_drop(table, node);
-	node->flags &= (uint16_t)~(NODE_PINNED | NODE_HELD);
 	return was;
 }
 
@@ -514,7 +514,7 @@ int node_keep_handle(struct node_table *table, uint64_t id, const struct file_ha
 	SCOPED_LOCK(&table->lock);
 	struct node *node = node_by_id(table, id);
 	size_t size = sizeof *handle + handle->handle_bytes;
-	uint32_t reference;
+	uint32_t reference, old;
 
 	if (!node)
 		return -ESTALE;
@@ -522,8 +522,10 @@ int node_keep_handle(struct node_table *table, uint64_t id, const struct file_ha
 	if (!reference)
 		return -ENOSPC;
 	memcpy(arena_at(table->names, reference), handle, size);
-	handle_drop(table, node);
+	old = node->handle;
 	SHARED_PUBLISH(node->handle, reference);
+	if (old)
+		arena_release(table->names, old);
 	return 0;
 }
 

@@ -197,10 +197,10 @@ static ssize_t write_some(int fd, const char *buf, size_t size, off_t off)
 	struct stat st;
 
 	if (appends_only(fd) && (fstat(fd, &st) < 0 || st.st_size != off)) {
-		/* A worker that has died may have appended it. */
-		if (mailbox_is_again() && st.st_size == off + (off_t)size)
-			return (ssize_t)size;
-		return -EPERM;
+		/* A worker that has died may have appended it, or a part. */
+		if (!mailbox_is_again() || st.st_size <= off || st.st_size > off + (off_t)size)
+			return -EPERM;
+		done = (size_t)(st.st_size - off);
 	}
 
 	while (done < size) {
@@ -255,7 +255,8 @@ static int content_change_begin(fuse_req_t req, fuse_ino_t ino, enum fsetid fset
 static void content_change_end(fuse_req_t req, fuse_ino_t ino, struct content_change *change)
 {
 	creds_restore(&change->creds);
-	if (change->kills)
+	/* Again: whether the worker before has said so is not known. */
+	if (change->kills || mailbox_is_again())
 		session_node_spoiled(fuse_req_userdata(req), ino);
 	fdref_release(&change->file);
 }
@@ -272,8 +273,8 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off
 	/* What was written must not be written again once it is answered: somebody else may have written there since. */
 	if (mailbox_was_done(&r))
 		n = r;
-	else if (n == 0)
-		n = mailbox_did((int)write_some(change.file.fd, buf, size, off));
+	else
+		n = mailbox_did(n < 0 ? (int)n : (int)write_some(change.file.fd, buf, size, off));
 	/* Through a shared mapping it is in the page cache already, for all to see. */
 	if (n == -EROFS || n == -EPERM)
 		session_node_spoiled(session, ino);
@@ -331,8 +332,8 @@ void ops_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t
 
 	ops_begin(req, REQUEST_FALLOCATE);
 	r = content_change_begin(req, ino, FSETID_NOT_SAID, &change);
-	if (r == 0 && !mailbox_was_done(&r))
-		r = mailbox_did(fallocate(change.file.fd, mode, offset, length) < 0 ? -errno : 0);
+	if (!mailbox_was_done(&r))
+		r = mailbox_did(r == 0 && fallocate(change.file.fd, mode, offset, length) < 0 ? -errno : r);
 	content_change_end(req, ino, &change);
 	fuse_reply_err(req, -r);
 }
@@ -355,6 +356,13 @@ void ops_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fus
 		fuse_reply_lseek(req, at);
 }
 
+static ssize_t copy_some(int from, off_t off_in, int to, off_t off_out, size_t length, unsigned flags)
+{
+	ssize_t n = copy_file_range(from, &off_in, to, &off_out, length, flags);
+
+	return n < 0 ? -errno : n;
+}
+
 void ops_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
 	fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
 {
@@ -369,12 +377,12 @@ void ops_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct
 	/* Nothing is copied to what is appended to: the kernel reads and writes instead. */
 	if (n == 0 && appends_only(to.file.fd))
 		n = -EXDEV;
-	if (n == 0 && mailbox_was_done(&r)) {
+	if (mailbox_was_done(&r)) {
 		n = r;
-	} else if (n == 0) {
-		n = copy_file_range(from.fd, &off_in, to.file.fd, &off_out, len < COPY_MAX ? len : COPY_MAX,
-			(unsigned)flags);
-		n = mailbox_did(n < 0 ? -errno : (int)n);
+	} else {
+		if (n == 0)
+			n = copy_some(from.fd, off_in, to.file.fd, off_out, len < COPY_MAX ? len : COPY_MAX, (unsigned)flags);
+		n = mailbox_did((int)n);
 	}
 	content_change_end(req, ino_out, &to);
 	if (n < 0)

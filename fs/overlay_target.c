@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "fs/content.h"
+#include "fs/worker_state.h"
+#include "fs/mailbox.h"
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 
@@ -129,7 +131,8 @@ static int make_directory(const struct overlay_guard *guard, int base_fd, const 
 		return r;
 	if (index != VIEW_NONE)
 		content_stat(view_at(guard->view, index), &st);
-	if (mkdirat(parent, name, 0700) < 0)
+	/* Made by a worker that has died, it may not have its metadata yet. */
+	if (mkdirat(parent, name, 0700) < 0 && (errno != EEXIST || !mailbox_is_again() || index == VIEW_NONE))
 		return errno == EEXIST ? 0 : -errno;
 	return give_metadata(parent, name, &st);
 }
@@ -356,17 +359,28 @@ int overlay_target_open(struct overlay_guard *guard, uint64_t parent, const char
 	return r == -ENOENT ? -EROFS : r;
 }
 
+/* For the next worker. */
+static void note_ended(struct overlay *overlay, uint32_t index)
+{
+	if (overlay->config.shared)
+		worker_state_ended(worker_state_of(overlay->config.shared), index);
+}
+
 void overlay_end(struct overlay_guard *guard, uint32_t index, const char *path)
 {
 	cleanup_view struct view *now = overlay_view(guard->overlay);
 	uint32_t other;
 
 	view_end(guard->view, index);
+	if (now == guard->view)
+		note_ended(guard->overlay, index);
 	if (!now || now == guard->view)
 		return;
 	other = view_lookup(now, path);
-	if (other != VIEW_NONE && view_serves_same(view_at(guard->view, index), view_at(now, other)))
+	if (other != VIEW_NONE && view_serves_same(view_at(guard->view, index), view_at(now, other))) {
 		view_end(now, other);
+		note_ended(guard->overlay, other);
+	}
 }
 
 void overlay_target_changed(struct overlay_guard *guard, struct overlay_target *target, enum overlay_event event)

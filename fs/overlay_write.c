@@ -16,6 +16,7 @@
 #include "fs/overlay_internal.h"
 #include "fs/overlay_target.h"
 #include "fs/setid.h"
+#include "fs/mailbox.h"
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 
@@ -66,7 +67,8 @@ int overlay_mknod(struct overlay_guard *guard, const struct overlay_cred *cred, 
 			return r;
 		if (!device_node)
 			join_groups(cred, mode, &creds);
-		if (mknodat(target.directory.fd, name, mode, device) < 0)
+		/* Made by a worker that has died, it may not have been given away. */
+		if (mknodat(target.directory.fd, name, mode, device) < 0 && !(errno == EEXIST && device_node && mailbox_is_again()))
 			return -errno;
 		overlay_target_changed(guard, &target, OVERLAY_REPLACED);
 		if (device_node && (cred->uid || cred->gid) &&

@@ -279,15 +279,10 @@ static size_t receive(struct session *session, struct mailbox *mailbox)
 static void process(struct session *session, struct mailbox *mailbox, size_t length)
 {
 	const struct fuse_in_header *header = (const void *)mailbox->packet;
-	cleanup_free void *copy = NULL;
 	struct fuse_buf buf = { .mem = mailbox->packet };
 
-	if (header->opcode == FUSE_SETXATTR) {
-		copy = malloc(length);
-		if (!copy)
-			return; /* the next worker may have memory; it is not lost */
-		buf.mem = memcpy(copy, mailbox->packet, length);
-	}
+	if (header->opcode == FUSE_SETXATTR && length <= sizeof mailbox->scratch)
+		buf.mem = memcpy(mailbox->scratch, mailbox->packet, length);
 	buf.size = see_request(session, buf.mem, length);
 	fuse_session_process_buf(session->fuse, &buf);
 }
@@ -310,6 +305,13 @@ static void refuse(struct session *session, const struct mailbox *mailbox)
 	log_message(LOG_ERR, "a request (operation %u) over which %u workers have crashed is answered with an error", header->opcode,
 		mailbox->crashes);
 	answer_refused = write(session_fd(session), &out, sizeof out) < 0;
+}
+
+static bool is_rename(const struct mailbox *mailbox)
+{
+	const struct fuse_in_header *header = (const void *)mailbox->packet;
+
+	return header->opcode == FUSE_RENAME || header->opcode == FUSE_RENAME2;
 }
 
 /* What a worker that has died left here. */
@@ -386,6 +388,34 @@ static int notify_spoiled(void *session, uint64_t id)
 	return session_notify_inode(session, id);
 }
 
+/* By this thread. */
+static void answer_now(struct session *session, struct mailbox *mailbox)
+{
+	mailbox_take(mailbox);
+	process_again(session, mailbox);
+	mailbox_leave();
+}
+
+/*
+ * Before anybody else works. A rename that was made, and that the node table does not know of: others will look for what was moved. And
+ * after a crash all, one after the other: the one over which the next crash comes is the one.
+ */
+static void answer_first(struct session *session)
+{
+	bool initialised = false;
+
+	for (unsigned i = 0; i < MAILBOXES; i++) {
+		struct mailbox *mailbox = &session->state->mailboxes[i];
+
+		if (!mailbox_is_full(mailbox) || !(session->state->crashed || is_rename(mailbox)))
+			continue;
+		if (!initialised && creds_thread_init() < 0)
+			log_message(LOG_WARNING, "no umask of its own for a thread: files are created with mode bits as asked");
+		initialised = true;
+		answer_now(session, mailbox);
+	}
+}
+
 int session_start(struct session *session, unsigned threads, struct error *err)
 {
 	int r;
@@ -399,8 +429,11 @@ int session_start(struct session *session, unsigned threads, struct error *err)
 		return r;
 	for (unsigned i = 0; i < MAILBOXES; i++)
 		mailbox_resolve(&session->state->mailboxes[i], count_now, session);
-	atomic_store(&session->running, threads);
 	r = notifier_new(notify_spoiled, session, &session->notifier);
+	if (r < 0)
+		return error_errno(err, -r, "start a thread");
+	answer_first(session);
+	atomic_store(&session->running, threads);
 	for (unsigned i = 0; i < threads && r == 0; i++) {
 		session->threads[i].session = session;
 		session->threads[i].mailbox = &session->state->mailboxes[i];
@@ -414,10 +447,8 @@ int session_start(struct session *session, unsigned threads, struct error *err)
 	if (session->thread_count < threads)
 		atomic_fetch_sub(&session->running, threads - session->thread_count);
 	for (unsigned i = session->thread_count; i < MAILBOXES; i++) {
-		if (!mailbox_is_full(&session->state->mailboxes[i]))
-			continue;
-		mailbox_take(&session->state->mailboxes[i]);
-		process_again(session, &session->state->mailboxes[i]);
+		if (mailbox_is_full(&session->state->mailboxes[i]))
+			answer_now(session, &session->state->mailboxes[i]);
 	}
 	return 0;
 }

@@ -28,6 +28,7 @@ struct supervisor {
 	pid_t pid, worker, watcher;
 	bool ready;	  /* a worker has served */
 	bool serves;	  /* this one does */
+	int stopping;	  /* the signal that it is to end with, for each worker that there will be; 0: none */
 	unsigned crashes; /* in a row */
 	unsigned killed;  /* in a row, by SIGKILL before they served */
 	uint64_t crashed_ns;
@@ -72,8 +73,10 @@ static void start_watcher(struct supervisor *supervisor)
 	cleanup_close int self = pidfd_open(supervisor->pid, 0);
 	pid_t pid = self < 0 ? -1 : fork();
 
-	if (pid == 0)
+	if (pid == 0) {
+		sigprocmask(SIG_SETMASK, &supervisor->before, NULL);
 		watch(supervisor, self);
+	}
 	supervisor->watcher = pid;
 	if (pid < 0)
 		log_message(LOG_WARNING, "nobody watches the daemon: %s; were it killed, its mount would stay, dead", error_text(errno));
@@ -99,7 +102,7 @@ static __attribute__((noreturn)) void be_worker(struct supervisor *supervisor, b
 		_exit(1);
 	close(supervisor->signal_fd);
 	keeper_be_worker(config->keeper);
-	sigprocmask(SIG_SETMASK, &supervisor->before, NULL);
+	/* What is sent to it before it takes signals waits. */
 	exit(config->work(config->arg, first));
 }
 
@@ -113,6 +116,8 @@ static int start_worker(struct supervisor *supervisor)
 		be_worker(supervisor, supervisor->state->workers == 1);
 	supervisor->serves = false;
 	supervisor->worker = pid;
+	if (pid > 0 && supervisor->stopping)
+		kill(pid, supervisor->stopping);
 	return pid < 0 ? -errno : 0;
 }
 
@@ -239,8 +244,10 @@ static void loop(struct supervisor *supervisor)
 			continue;
 		if (signal.ssi_signo == SIGCHLD && reap(supervisor))
 			return;
-		if ((signal.ssi_signo == SIGTERM || signal.ssi_signo == SIGINT) && signal.ssi_pid != (uint32_t)supervisor->worker)
-			kill(supervisor->worker, (int)signal.ssi_signo);
+		if (signal.ssi_signo == SIGTERM || signal.ssi_signo == SIGINT) {
+			supervisor->stopping = (int)signal.ssi_signo;
+			kill(supervisor->worker, supervisor->stopping);
+		}
 	}
 }
 
@@ -253,6 +260,7 @@ int supervisor_run(const struct supervisor_config *config)
 	int r;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); /* ignored by who has started us, children would end unseen */
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);

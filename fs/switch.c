@@ -286,6 +286,19 @@ static void swap(struct switcher *switcher, uint64_t *ret_paths)
 		overlay_tell_unseen(overlay, "the base was changed while the switch went on");
 }
 
+/* For the next worker: of the view that is served now. What ends meanwhile is noted twice, and ends once. */
+static void note_all_ended(struct switcher *switcher)
+{
+	struct worker_state *state = switcher->session->state;
+	cleanup_view struct view *view = overlay_view(switcher->session->overlay);
+
+	atomic_store(&state->ended_count, 0);
+	for (uint32_t i = 0; view && view_any_ended(view) && i < view_count(view); i++) {
+		if (view_is_ended(view, i))
+			worker_state_ended(state, i);
+	}
+}
+
 static void publish(struct switcher *switcher, uint64_t *ret_paths)
 {
 	struct worker_state *state = switcher->session->state;
@@ -298,6 +311,7 @@ static void publish(struct switcher *switcher, uint64_t *ret_paths)
 	switcher->refused = (struct oid){ { 0 } };
 	set_health(switcher, switcher->prepared_held);
 	swap(switcher, ret_paths);
+	note_all_ended(switcher);
 	SHARED_PUBLISH(state->told, 1);
 }
 
@@ -703,4 +717,7 @@ void switcher_catch_up(struct switcher *switcher)
 	state->before = state->served;
 	state->served = switcher->served;
 	SHARED_PUBLISH(state->told, 1);
+	/* What the worker before has watched, and was told of meanwhile, nobody knows. */
+	if (!oid_is_zero(&known[0]) && switcher->session->watch && refresh(switcher, &counts, &err) < 0)
+		log_message(LOG_WARNING, "component '%s': changes around the mount may not be seen: %s", switcher->name, err.message);
 }

@@ -8,6 +8,7 @@
  */
 
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -19,6 +20,7 @@
 #include "store/component.h"
 
 #define WORKER_INIT_MAX 512u
+#define WORKER_ENDED_MAX 65536u
 
 struct worker_state {
 	/* The supervisor's: */
@@ -26,18 +28,31 @@ struct worker_state {
 	uint32_t crashed;     /* the last one ended by a signal that says that it was wrong (SIGSEGV, SIGABRT, …) */
 	uint64_t ended_ns;    /* CLOCK_MONOTONIC, when the last one ended; 0: none has */
 	/* The worker's: */
-	uint32_t mounted;     /* DEVICE is set */
+	uint32_t mounting;    /* DIRECTORY is set, and it may be mounted over by now */
+	uint32_t mounted;     /* DEVICE is set, too */
 	dev_t device;	      /* of the mount */
-	char directory[PATH_MAX]; /* mounted over; set before MOUNTED */
+	char directory[PATH_MAX];
 	uint32_t detached;    /* the mount was taken off: nobody listens any more */
 	uint32_t init_length; /* of INIT, as the kernel sent it; set when it is complete */
 	uint8_t init[WORKER_INIT_MAX];
 	struct io_choice_kept io;
 	uint32_t told;	      /* the kernel knows SERVED; else it may know something of BEFORE, too */
 	struct oid served, before;
+	/* Entries of SERVED that have ended (view_end()): index + 1 each; more than there is room for are not known. */
+	atomic_uint ended_count;
+	uint32_t ended[WORKER_ENDED_MAX];
 	struct mailbox mailboxes[MAILBOXES];
 };
 _Static_assert(sizeof(struct worker_state) <= 1 << 26, "it fits its region");
+
+/* Entry INDEX of what is served has ended. */
+static inline void worker_state_ended(struct worker_state *state, uint32_t index)
+{
+	unsigned i = atomic_fetch_add(&state->ended_count, 1);
+
+	if (i < WORKER_ENDED_MAX)
+		SHARED_PUBLISH(state->ended[i], index + 1);
+}
 
 static inline struct worker_state *worker_state_of(const struct shared *shared)
 {

@@ -153,6 +153,141 @@ case_supervisor_killed() {
 	FS_DAEMON=
 }
 
+# as_ever WHAT: it is served, and nobody has waited for long.
+as_ever() {
+	local begin
+	begin=$(date +%s%N)
+	T=60 t stat "$BASE/no-such-name-$RANDOM" >/dev/null 2>&1 || :
+	[ $(($(date +%s%N) - begin)) -lt 2000000000 ] || fail "$1: an answer takes $((($(date +%s%N) - begin) / 1000000)) ms"
+}
+
+hold_store_lock() {
+	flock -x "$STORE/lock" sleep "$1" &
+	HOLDER=$!
+	fs_remember_pid $HOLDER
+	sleep 0.2
+}
+
+# The store is somebody else's just then, and the base has changed beneath a patch: no answer waits for that.
+case_while_the_store_is_locked() {
+	mounted_base
+	hold_store_lock 4
+	echo newer >"$BASE/made"
+	must t mv "$BASE/made" "$BASE/patched"
+	assert_content newer "$BASE/patched"
+	kill -KILL "$(worker_process)"
+	as_ever 'a locked store'
+	assert_content newer "$BASE/patched"
+	kill -KILL "$(worker_process)"
+	as_ever 'a locked store, again'
+	assert_content newer "$BASE/patched"
+	wait $HOLDER || :
+	fs_wait_for 20 is_retired || fail "the patch is $(fs_status thing '.patches[0].state')"
+	fs_umount thing "$BASE"
+}
+is_retired() { [ "$(fs_status thing '.patches[0].state')" = retired ]; }
+# Without the control socket, which may wait for the worker.
+worker_process() { pgrep -P "$FS_DAEMON" -x veneer | head -n 1; }
+
+# By policy a patch is held; what was replaced through the mount shows the base until it is decided, also with another worker.
+case_what_has_ended() {
+	mounted_base
+	must v policy set thing base-change hold
+	hold_store_lock 3
+	echo newer >"$BASE/made"
+	must t mv "$BASE/made" "$BASE/patched"
+	kill -KILL "$(worker_process)"
+	assert_content newer "$BASE/patched"
+	wait $HOLDER || :
+	fs_wait_for 20 is_held || fail "health is $(fs_status thing .health)"
+	assert_content new "$BASE/patched"
+	fs_umount thing "$BASE"
+}
+is_held() { [[ $(fs_status thing .health) == hold:* ]]; }
+
+# More files without a name than a process has descriptors for, by default.
+case_many_unlinked() {
+	mounted_base
+	must t perl -e 'for (1 .. 1500) { open($f[$_], "+>", "$ARGV[0]/f$_") or die "$_: $!"; syswrite($f[$_], "x$_"); unlink("$ARGV[0]/f$_") }
+		kill("KILL", $ARGV[1]); for (1 .. 1500) { sysseek($f[$_], 0, 0); sysread($f[$_], $b, 99) // die "$_: $!"; $b eq "x$_" or die "$_: $b" }' \
+		"$BASE" "$(worker_process)"
+	as_ever 'after 1,500 files'
+	fs_umount thing "$BASE"
+}
+
+# A mount that was taken off lazily lives on for who has a file open; its worker has nothing to do with the mount that came after.
+case_detached() {
+	mounted_base
+	local old old_worker holder
+	sleep 1000 <"$BASE/patched" & # and not this shell, whose files the next daemon has
+	holder=$!
+	fs_remember_pid $holder
+	old=$FS_DAEMON old_worker=$(worker_process)
+	must v umount thing
+	FS_DAEMON=
+	fs_mount thing "$BASE"
+	kill -KILL "$old_worker"
+	assert_equal new "$(t cat "/proc/$holder/fd/0")" 'the file that is open in the mount that was taken off'
+	assert_equal "$FS_DAEMON" "$(fs_status thing .pid)" 'who answers'
+	must v revert thing
+	assert_content old "$BASE/patched"
+	kill $holder
+	wait "$old" || fail "the daemon of the mount that was taken off: status $?"
+	assert_equal "$FS_DAEMON" "$(fs_status thing .pid)" 'who answers afterwards'
+	fs_umount thing "$BASE"
+}
+
+# SIGTERM that comes while there is no worker is for the next one.
+case_terminated_while_there_is_none() {
+	local i
+	mounted_base
+	for ((i = 0; i < 5; i++)); do
+		kill -KILL "$(worker_process)"
+		kill -TERM "$FS_DAEMON"
+		fs_wait_for 10 not_mounted || fail "round $i: SIGTERM was lost"
+		wait "$FS_DAEMON" || fail "status $?"
+		FS_DAEMON=
+		fs_mount thing "$BASE"
+	done
+	fs_umount thing "$BASE"
+}
+not_mounted() { ! fs_is_mounted "$BASE"; }
+
+# Started by who ignores SIGCHLD.
+case_children_ignored() {
+	mounted_base
+	fs_umount thing "$BASE"
+	perl -e '$SIG{CHLD} = "IGNORE"; exec @ARGV' "$VENEER" --store "$STORE" mount thing --foreground >>"$FS_LOG" 2>&1 &
+	FS_DAEMON=$!
+	fs_remember_pid "$FS_DAEMON"
+	fs_wait_for 10 fs_is_mounted "$BASE" || fail 'no mount'
+	kill -KILL "$(worker_process)"
+	as_ever 'started with SIGCHLD ignored'
+	fs_umount thing "$BASE"
+}
+
+# Changes around the mount are seen by the next worker, too.
+case_watch() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir -p "$BASE/d" "$SCRATCH/lower"
+	echo 1 >"$BASE/d/file"
+	mount --bind "$BASE" "$SCRATCH/lower" && mount --make-private "$SCRATCH/lower"
+	fs_remember_mount "$SCRATCH/lower"
+	fs_component thing "$BASE"
+	fs_mount thing "$BASE" --watch
+	assert_content 1 "$BASE/d/file"
+	kill -KILL "$(worker_process)"
+	as_ever 'watched'
+	fs_wait_for 5 another_is_there || fail 'no other worker'
+	sleep 0.5
+	echo 2 >"$SCRATCH/lower/d/file"
+	fs_wait_for 5 shows_2 || fail "it shows $(cat "$BASE/d/file")"
+	fs_umount thing "$BASE"
+}
+another_is_there() { [ "$(workers)" = 2 ]; }
+shows_2() { [ "$(t cat "$BASE/d/file")" = 2 ]; }
+
 # Workers that crash, one after the other: it is said, and then the mount is taken off.
 case_crash_loop() {
 	mounted_base

@@ -270,7 +270,7 @@ static void use_program(const char *path)
 
 static void note(uint64_t began)
 {
-	uint64_t took = now_ns() - began, longest = atomic_load(&shared->longest_ns);
+	unsigned long long took = now_ns() - began, longest = atomic_load(&shared->longest_ns);
 
 	atomic_fetch_add(&shared->operations, 1);
 	while (took > longest && !atomic_compare_exchange_weak(&shared->longest_ns, &longest, took))

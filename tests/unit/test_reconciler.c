@@ -20,6 +20,7 @@ struct daemon_scene {
 	struct overlay_scene made;
 	struct reconciler *reconciler;
 	struct session *session;
+	struct shared *shared;
 	struct switcher *switcher;
 	int kernel; /* our end */
 };
@@ -59,7 +60,8 @@ static struct daemon_scene daemon_scene_make(const char *labels)
 	scene.kernel = ends[0];
 	session.device_fd = ends[1];
 	session.overlay = scene.made.overlay;
-	session.state = worker_state_of(shared_new()); /* of this test's process, never freed */
+	scene.shared = shared_new();
+	session.state = worker_state_of(scene.shared);
 	must_pass(session_new(&session, &scene.session, &err));
 	must_pass(session_start(scene.session, 1, &err));
 	greet(scene.kernel);
@@ -74,6 +76,7 @@ static void daemon_scene_remove(struct daemon_scene *scene)
 	session_wait(scene->session);
 	switcher_free(scene->switcher);
 	session_free(scene->session);
+	shared_free(scene->shared);
 	overlay_scene_remove(&scene->made);
 	reconciler_free(scene->reconciler);
 }
