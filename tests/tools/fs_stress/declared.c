@@ -370,12 +370,14 @@ static void slot_forget(struct side *side, int64_t slot)
 static bool writes_nothing(int fd)
 {
 	struct stat st;
-	bool refused = fstat(fd, &st) == 0;
+	bool refused = fstat(fd, &st) == 0 && ftruncate(fd, st.st_size / 2) < 0 && errno == EPERM;
 
-	/* Not at the end, where an append-only file may be written; and a capability would end before that is refused. */
-	if (!(fcntl(fd, F_GETFL) & O_DIRECT) && fgetxattr(fd, "security.capability", NULL, 0) < 0)
+	/* What it has would end before the rest is refused. */
+	if (fgetxattr(fd, "security.capability", NULL, 0) >= 0)
+		return refused;
+	/* Not at the end, where an append-only file may be written. */
+	if (!(fcntl(fd, F_GETFL) & O_DIRECT))
 		refused = refused && pwrite(fd, "x", 1, st.st_size + 10) < 0 && errno == EPERM;
-	refused = refused && ftruncate(fd, st.st_size / 2) < 0 && errno == EPERM;
 	return refused && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) < 0 && errno == EPERM;
 }
 
