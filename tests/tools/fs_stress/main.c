@@ -145,10 +145,12 @@ static bool has_flags(int root)
 static bool opens_unasked(int root)
 {
 	cleanup_close int fd = openat(root, "probe", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	/* The first that is asked for is told that no other need be. */
-	cleanup_close int first = openat(root, "probe", O_RDONLY | O_CLOEXEC);
-	cleanup_close int again = set_flags(fd, FS_IMMUTABLE_FL) < 0 ? -EBADF : openat(root, "probe", O_RDWR | O_CLOEXEC);
+	cleanup_close int again = -EBADF;
 
+	/* The first that is asked for is told that no other need be. */
+	close(openat(root, "probe", O_RDONLY | O_CLOEXEC));
+	if (set_flags(fd, FS_IMMUTABLE_FL) == 0)
+		again = openat(root, "probe", O_RDWR | O_CLOEXEC);
 	clear_flags(root, "probe");
 	unlinkat(root, "probe", 0);
 	return again >= 0;
