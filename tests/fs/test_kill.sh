@@ -43,6 +43,8 @@ kill_under_load() {
 	assert_content old "$BASE/patched"
 	[ "$(workers)" -gt "$kills" ] || fail "after $kills kills this is worker $(workers)"
 	rm -rf "$BASE"/[0-9]
+	# What the kernel still remembers of files without a name it may forget now.
+	fs_wait_for 2 no_more_descriptors "$before" || echo 2 >/proc/sys/vm/drop_caches
 	fs_wait_for 5 no_more_descriptors "$before" || fail "descriptors of the supervisor: $before before, $(descriptors "$FS_DAEMON") after"
 	after_kib=$(resident "$FS_DAEMON")
 	fs_sanitized || [ "$after_kib" -le $((before_kib + 2048)) ] || fail "memory of the supervisor: $before_kib KiB before, $after_kib after"
