@@ -8,18 +8,11 @@
 #include "fs/mount_query.h"
 #include "fs/reconcile.h"
 #include "store/base/cleanup.h"
+#include "store/base/clock.h"
 #include "store/base/thread.h"
 #include "store/git/repo.h"
 #include "store/journal.h"
 #include "store/view.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* CHECK: it must fit the base. */
 static int load_complete_view(struct store *store, const char *name, const struct oid *commit, int basefd, bool check,
@@ -166,7 +159,7 @@ int activate_commit(struct store *store, struct component *component, const stru
 	struct activation_result *ret, struct error *err)
 {
 	struct activation_result result = { .from = component->active, .to = *commit };
-	const uint64_t started = now_ns();
+	const uint64_t started = clock_monotonic_ns();
 	int r = 0;
 
 	/* The ref may name what the daemon has refused, or has not followed yet. */
@@ -182,7 +175,7 @@ int activate_commit(struct store *store, struct component *component, const stru
 	}
 	if (r < 0)
 		return r;
-	result.total_ns = now_ns() - started;
+	result.total_ns = clock_monotonic_ns() - started;
 	*ret = result;
 	return 0;
 }

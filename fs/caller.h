@@ -31,7 +31,7 @@ bool caller_is_in_group(const struct caller *caller, gid_t group);
 gid_t *caller_groups(const struct caller *caller, size_t *ret_count);
 /* Is he in one of the chown(2) calls? Not where /proc does not say, or he is a program of another architecture than ours. */
 bool caller_is_in_chown(const struct caller *caller);
-/* The same of the calls that write to an open file. */
+/* The same of the calls that write to an open file; what is submitted (aio(7), io_uring(7)) is in none. */
 bool caller_is_in_write(const struct caller *caller);
 
 #endif

@@ -244,7 +244,8 @@ static int load_served_view(struct daemon *daemon, struct error *err)
 {
 	struct worker_state *state = daemon->state;
 	const struct oid *commit = oid_is_zero(&state->served) ? &daemon->component->active : &state->served;
-	unsigned ended = atomic_load(&state->ended_count);
+	/* Killed in the middle of a switch, what had ended of the other view says nothing of this one. */
+	unsigned ended = oid_equal(&state->ended_of, commit) ? atomic_load(&state->ended_count) : 0;
 	int r = view_load_of(daemon->store, daemon->name, commit, &daemon->view, err);
 
 	if (r == 0)
@@ -265,17 +266,25 @@ static unsigned stack_depth_of(int fd, unsigned least)
 	return least;
 }
 
+/* As many descriptors as are allowed: the supervisor keeps files without a name, and workers inherit its limit. */
+static void raise_fd_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_message(LOG_WARNING, "no more than %llu descriptors: %s", (unsigned long long)limit.rlim_cur, error_text(errno));
+}
+
 static size_t fd_budget(void)
 {
 	struct rlimit limit;
 	size_t budget = FDS_MAX;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-		if (limit.rlim_max / 4 < budget)
-			budget = limit.rlim_max / 4;
-	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 < budget)
+		budget = limit.rlim_cur / 4;
 	return budget < FDS_MIN ? FDS_MIN : budget;
 }
 
@@ -321,6 +330,8 @@ static void note_restart(struct daemon *daemon)
 	log_message(LOG_WARNING, "component '%s': its last daemon was killed", daemon->name);
 	if (journal_append(daemon->store, daemon->name, &entry, &err) < 0)
 		log_message(LOG_ERR, "component '%s': that its daemon was killed could not be written to the journal: %s", daemon->name, err.message);
+	else
+		unlinkat(daemon->store->run_fd, socket, 0); /* said once, also if this mount is refused */
 }
 
 static int prepare(struct daemon *daemon, struct error *err)
@@ -707,9 +718,9 @@ static int work(void *arg, bool first)
 		switcher_catch_up(daemon->switcher);
 	if (r < 0 && first)
 		unmount(daemon);
-	keeper_ready(daemon->keeper, r, &err);
 	if (r == 0 && !daemon->options->foreground)
 		leave_terminal();
+	keeper_ready(daemon->keeper, r, &err);
 	if (r == 0) {
 		serve(daemon);
 	} else if (daemon->detached) {
@@ -730,9 +741,9 @@ static void say_ready(void *arg, int code, const struct error *err)
 {
 	struct daemon *daemon = arg;
 
-	daemon->ready(daemon->ready_arg, code, err);
 	if (code == 0 && !daemon->options->foreground)
 		leave_terminal();
+	daemon->ready(daemon->ready_arg, code, err);
 }
 
 /* The bare directory shows; who has something open gets an error when the last process that has /dev/fuse ends. */
@@ -769,8 +780,7 @@ int daemon_run(const char *store_path, const char *name, const struct mount_opti
 	struct error err = ERROR_INIT;
 	int r = 1;
 
-	/* Of the supervisor, too, which keeps files without a name; workers inherit it. */
-	fd_budget();
+	raise_fd_limit();
 	daemon.shared = config.shared = shared_new();
 	daemon.keeper = config.keeper = keeper_new();
 	if (config.shared && config.keeper) {

@@ -327,13 +327,15 @@ void fdcache_set_keeper(struct fdcache *cache, struct keeper *keeper)
 
 int fdcache_pin(struct fdcache *cache, uint64_t id, int fd)
 {
-	int r;
-
 	/* Without a copy all is as well as long as this process lives. */
-	r = cache->keeper ? keeper_hold(cache->keeper, id, fd) : 0;
-	if (r < 0)
-		log_message(LOG_WARNING, "a file without a name would be lost with this process: %s", error_text(-r));
-	return fdcache_adopt(cache, id, fd);
+	int kept = cache->keeper ? keeper_hold(cache->keeper, id, fd) : -ENOENT, r;
+
+	if (kept < 0 && cache->keeper)
+		log_message(LOG_WARNING, "a file without a name would be lost with this process: %s", error_text(-kept));
+	r = fdcache_adopt(cache, id, fd);
+	if (r < 0 && kept == 0)
+		keeper_drop(cache->keeper, id);
+	return r;
 }
 
 int fdcache_adopt(struct fdcache *cache, uint64_t id, int fd)

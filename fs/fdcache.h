@@ -9,7 +9,7 @@
  * An fd that was got is counted until fdcache_put(), and is never closed meanwhile. Pinned fds (of
  * files whose last name is gone) stay until their node is forgotten. A file that has another name, which we do not
  * know, needs none: the filesystem's own handle of it is kept instead (node_keep_handle()).
- * Threads: any; one lock, held for no system call but close(2) and the duplication of a pinned fd.
+ * Threads: any; one lock, held for no system call but close(2), the duplication of a pinned fd, and the word to its keeper that it is gone.
  */
 
 #include <errno.h>

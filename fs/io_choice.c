@@ -11,6 +11,7 @@
 
 #include "fs/shared.h"
 #include "store/base/cleanup.h"
+#include "store/base/clock.h"
 #include "store/base/path.h"
 #include "store/base/strbuf.h"
 
@@ -113,17 +114,9 @@ struct surveying {
 	uint64_t until_ns;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static bool has_time(const struct surveying *state)
 {
-	return state->names < SURVEY_NAMES_MAX && now_ns() < state->until_ns;
+	return state->names < SURVEY_NAMES_MAX && clock_monotonic_ns() < state->until_ns;
 }
 
 static void survey_name(struct surveying *state, int directory, const char *path, const char *name)
@@ -157,7 +150,7 @@ static void survey_directory(struct surveying *state, const char *path)
 
 void io_survey_base(int base_fd, struct io_survey *ret)
 {
-	struct surveying state = { .found = ret, .base_fd = base_fd, .until_ns = now_ns() + SURVEY_NS };
+	struct surveying state = { .found = ret, .base_fd = base_fd, .until_ns = clock_monotonic_ns() + SURVEY_NS };
 
 	*ret = (struct io_survey){ 0 };
 	state.queue[state.tail++] = strdup("");

@@ -34,7 +34,6 @@ enum mailbox_credit { MAILBOX_LOOKUP = 1, MAILBOX_OPEN = 2 };
 enum mailbox_count { MAILBOX_LOOKS_UP = MAILBOX_LOOKUP, MAILBOX_OPENS = MAILBOX_OPEN, MAILBOX_FORGETS, MAILBOX_CLOSES };
 
 struct mailbox {
-	_Alignas(4096) uint32_t begins; /* nothing: a page begins */
 	/* The next four are 0 where the packet is new. */
 	uint32_t done; /* RESULT is set */
 	int32_t result;

@@ -41,17 +41,8 @@ static void report_ready(void *arg, int code, const struct error *err)
 {
 	int *pipe_fd = arg;
 	struct error report = *err;
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	report.code = code;
-	/* Nothing of the command's terminal or pipes is kept: whoever reads them waits for their end. */
-	if (code == 0 && null >= 0) {
-		dup2(null, STDIN_FILENO);
-		dup2(null, STDOUT_FILENO);
-		dup2(null, STDERR_FILENO);
-	}
-	if (null > STDERR_FILENO)
-		close(null);
 	io_write(*pipe_fd, &report, sizeof report);
 	close(*pipe_fd);
 	*pipe_fd = -EBADF;

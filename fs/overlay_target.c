@@ -12,7 +12,6 @@
 
 #include "fs/content.h"
 #include "fs/worker_state.h"
-#include "fs/mailbox.h"
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
 
@@ -131,8 +130,8 @@ static int make_directory(const struct overlay_guard *guard, int base_fd, const 
 		return r;
 	if (index != VIEW_NONE)
 		content_stat(view_at(guard->view, index), &st);
-	/* Made by a worker that has died, it may not have its metadata yet. */
-	if (mkdirat(parent, name, 0700) < 0 && (errno != EEXIST || !mailbox_is_again() || index == VIEW_NONE))
+	/* With no more rights than it is to have, and as a rule with all of them, for nobody repairs it if the worker is killed just now. */
+	if (mkdirat(parent, name, st.st_mode & 0755) < 0)
 		return errno == EEXIST ? 0 : -errno;
 	return give_metadata(parent, name, &st);
 }

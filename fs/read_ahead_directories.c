@@ -8,14 +8,7 @@
 #include <time.h>
 
 #include "store/base/cleanup.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
+#include "store/base/clock.h"
 
 /* To look at what is mounted, or would be by opening it, is not to look at the base. */
 static bool is_directory_here(int directory, const char *name)
@@ -35,13 +28,13 @@ struct looks {
 /* One entry, that may be gone meanwhile: no matter. */
 static void look(int directory, const char *name, struct looks *looks)
 {
-	uint64_t start = now_ns();
+	uint64_t start = clock_monotonic_ns();
 	struct stat st;
 
 	looks->count++;
 	if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
 		return;
-	looks->slow += now_ns() - start >= READ_AHEAD_LOOK_NS;
+	looks->slow += clock_monotonic_ns() - start >= READ_AHEAD_LOOK_NS;
 }
 
 static void look_at_all(struct read_ahead *ahead, DIR *stream, struct looks *looks)

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "store/base/cleanup.h"
+#include "store/base/clock.h"
 #include "store/base/thread.h"
 
 struct stat_ahead {
@@ -50,14 +51,6 @@ void stat_ahead_free(struct stat_ahead *ahead)
 	free(ahead);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static bool is_ending(struct stat_ahead *ahead)
 {
 	SCOPED_LOCK(&ahead->lock);
@@ -68,7 +61,7 @@ static bool is_ending(struct stat_ahead *ahead)
 /* The mean time of one look, in ns. A name that is gone is no matter. */
 static uint64_t look_at_all(struct stat_ahead *ahead, int directory, const struct stat_names *names)
 {
-	uint64_t start = now_ns();
+	uint64_t start = clock_monotonic_ns();
 	size_t i;
 
 	for (i = names->from; i < names->to && !is_ending(ahead); i++) {
@@ -77,7 +70,7 @@ static uint64_t look_at_all(struct stat_ahead *ahead, int directory, const struc
 		if (fstatat(directory, names->name(names->owner, i), &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
 	}
-	return (now_ns() - start) / (i > names->from ? i - names->from : 1);
+	return (clock_monotonic_ns() - start) / (i > names->from ? i - names->from : 1);
 }
 
 static void *run(void *arg)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "store/base/cleanup.h"
+#include "store/base/clock.h"
 #include "store/base/log.h"
 
 #define DELAY_MIN_MS 10
@@ -35,14 +36,6 @@ struct supervisor {
 	int status;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* ---- the third process ---- */
 
 /* What is inherited is let go of: a connection that somebody has open is not ended. */
@@ -55,7 +48,9 @@ static __attribute__((noreturn)) void watch(struct supervisor *supervisor, int s
 	if (dup2(supervisor_fd, STDERR_FILENO + 1) < 0)
 		_exit(1);
 	fd.fd = STDERR_FILENO + 1;
-	close_range((unsigned)STDERR_FILENO + 2, ~0u, 0);
+	/* With /dev/fuse open it would keep a dead connection alive. */
+	if (close_range((unsigned)STDERR_FILENO + 2, ~0u, 0) < 0)
+		_exit(1);
 	log_open("veneer", supervisor->config->foreground, LOG_NOTICE);
 	for (int i = STDIN_FILENO; i <= STDERR_FILENO && !supervisor->config->foreground; i++)
 		close(i);
@@ -133,30 +128,36 @@ static void take_in(struct supervisor *supervisor)
 		supervisor->config->ready(supervisor->config->arg, report.code, &report.err);
 	else if (report.code == 0)
 		log_message(LOG_NOTICE, "another worker serves, %.1f ms after the last one ended",
-			(double)(now_ns() - supervisor->state->ended_ns) / 1e6);
+			(double)(clock_monotonic_ns() - supervisor->state->ended_ns) / 1e6);
 	else
 		log_message(LOG_ERR, "a worker could not begin to serve: %s", report.err.message);
 	supervisor->ready = true;
 }
 
-static bool is_crash(int status)
+enum end { END_KILLED, END_CRASHED, END_NOT_BEGUN };
+
+/* How a worker ended that was not to end. */
+static enum end end_of(const struct supervisor *supervisor, int status)
 {
-	return WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM && WTERMSIG(status) != SIGINT;
+	if (WIFEXITED(status)) {
+		log_message(LOG_ERR, "the worker (process %d) ended with status %d", (int)supervisor->worker, WEXITSTATUS(status));
+		return END_NOT_BEGUN;
+	}
+	log_message(LOG_WARNING, "the worker (process %d) was ended by signal %d (%s)", (int)supervisor->worker, WTERMSIG(status),
+		strsignal(WTERMSIG(status)));
+	return WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM || WTERMSIG(status) == SIGINT ? END_KILLED : END_CRASHED;
 }
 
-/* How long the next worker is to wait, in milliseconds, after one that ended with STATUS; -1: there shall be no other. */
-static int judge(struct supervisor *supervisor, int status)
+/* How long the next worker is to wait, in milliseconds, after that END of one; -1: there shall be no other. */
+static int judge(struct supervisor *supervisor, enum end end)
 {
-	bool crash = is_crash(status);
-	uint64_t now = now_ns();
+	uint64_t now = clock_monotonic_ns();
 	int delay = DELAY_MIN_MS;
 
-	supervisor->state->crashed = crash;
+	supervisor->state->crashed = end == END_CRASHED;
 	supervisor->state->ended_ns = now;
-	log_message(crash ? LOG_ERR : LOG_WARNING, "the worker (process %d) was ended by signal %d (%s)", (int)supervisor->worker,
-		WTERMSIG(status), strsignal(WTERMSIG(status)));
 	supervisor->killed = supervisor->serves ? 0 : supervisor->killed + 1;
-	if (!crash && supervisor->killed < SUPERVISOR_KILLED_MAX)
+	if (end == END_KILLED && supervisor->killed < SUPERVISOR_KILLED_MAX)
 		return 0;
 	if (now - supervisor->crashed_ns > SUPERVISOR_CALM_MS * 1000000ull)
 		supervisor->crashes = 0;
@@ -191,8 +192,6 @@ static bool worker_ended(struct supervisor *supervisor, int status)
 		}
 		if (supervisor->status == 0 || !supervisor->ready || supervisor->state->workers == 1)
 			return true;
-		/* One that could not begin. */
-		status = SIGABRT;
 	}
 	if (!supervisor->ready) {
 		error_set(&err, -EIO, "the daemon was killed before its mount answered");
@@ -201,13 +200,13 @@ static bool worker_ended(struct supervisor *supervisor, int status)
 		supervisor->status = 1;
 		return true;
 	}
-	delay = judge(supervisor, status);
+	delay = judge(supervisor, end_of(supervisor, status));
 	while (delay >= 0) {
 		nanosleep(&(struct timespec){ .tv_sec = delay / 1000, .tv_nsec = delay % 1000 * 1000000L }, NULL);
 		if (start_worker(supervisor) == 0)
 			return false;
 		log_message(LOG_ERR, "no worker can be started: %s", error_text(errno));
-		delay = judge(supervisor, SIGABRT);
+		delay = judge(supervisor, END_NOT_BEGUN);
 	}
 	give_up(supervisor);
 	return true;
@@ -220,8 +219,10 @@ static bool reap(struct supervisor *supervisor)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == supervisor->watcher)
+		if (pid == supervisor->watcher && WIFSIGNALED(status))
 			start_watcher(supervisor);
+		else if (pid == supervisor->watcher)
+			log_message(LOG_WARNING, "nobody watches the daemon any more: were it killed, its mount would stay, dead");
 		else if (pid == supervisor->worker && worker_ended(supervisor, status))
 			return true;
 	}
@@ -235,8 +236,8 @@ static void loop(struct supervisor *supervisor)
 	bool taken = false; /* just now: what else is sent may wait */
 
 	for (;;) {
-		if (poll(fds, taken ? 1 : 2, taken ? TAKE_IN_MS : -1) < 0 && errno != EINTR)
-			return;
+		if (poll(fds, taken ? 1 : 2, taken ? TAKE_IN_MS : -1) < 0)
+			continue;
 		taken = !taken && fds[1].revents;
 		if (taken)
 			take_in(supervisor);

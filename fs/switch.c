@@ -13,6 +13,7 @@
 #include "fs/reconcile.h"
 #include "fs/worker_state.h"
 #include "store/base/cleanup.h"
+#include "store/base/clock.h"
 #include "store/base/log.h"
 
 #define DRAIN_TIMEOUT_MS 10000
@@ -44,14 +45,6 @@ struct switcher {
 	const unsigned *settled; /* of the view that is served: what has ended and need not go on to be so; NULL: nothing */
 	bool unsettled;	     /* the ref names what does not fit the base, and could not be moved yet */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static int64_t clock_us(void)
 {
@@ -292,7 +285,7 @@ static void note_all_ended(struct switcher *switcher)
 	struct worker_state *state = switcher->session->state;
 	cleanup_view struct view *view = overlay_view(switcher->session->overlay);
 
-	atomic_store(&state->ended_count, 0);
+	worker_state_none_ended(state, &switcher->served);
 	for (uint32_t i = 0; view && view_any_ended(view) && i < view_count(view); i++) {
 		if (view_is_ended(view, i))
 			worker_state_ended(state, i);
@@ -329,10 +322,10 @@ static int serve_prepare(void *arg, const struct oid *commit, struct error *err)
 
 static void serve_publish(void *arg, uint64_t *ret_ns, uint64_t *ret_paths)
 {
-	uint64_t start = now_ns();
+	uint64_t start = clock_monotonic_ns();
 
 	publish(arg, ret_paths);
-	*ret_ns = now_ns() - start;
+	*ret_ns = clock_monotonic_ns() - start;
 }
 
 static struct activation_server server_of(struct switcher *switcher)
@@ -716,6 +709,7 @@ void switcher_catch_up(struct switcher *switcher)
 	}
 	state->before = state->served;
 	state->served = switcher->served;
+	note_all_ended(switcher);
 	SHARED_PUBLISH(state->told, 1);
 	/* What the worker before has watched, and was told of meanwhile, nobody knows. */
 	if (!oid_is_zero(&known[0]) && switcher->session->watch && refresh(switcher, &counts, &err) < 0)

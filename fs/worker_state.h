@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/types.h>
 
 #include "fs/io_choice.h"
@@ -38,12 +39,25 @@ struct worker_state {
 	struct io_choice_kept io;
 	uint32_t told;	      /* the kernel knows SERVED; else it may know something of BEFORE, too */
 	struct oid served, before;
-	/* Entries of SERVED that have ended (view_end()): index + 1 each; more than there is room for are not known. */
+	/* Entries of the view of ENDED_OF that have ended (view_end()): index + 1 each; more than there is room for are not known. */
+	struct oid ended_of;
 	atomic_uint ended_count;
 	uint32_t ended[WORKER_ENDED_MAX];
 	struct mailbox mailboxes[MAILBOXES];
 };
 _Static_assert(sizeof(struct worker_state) <= 1 << 26, "it fits its region");
+
+/* From now on it is entries of COMMIT's view that end; none has. */
+static inline void worker_state_none_ended(struct worker_state *state, const struct oid *commit)
+{
+	unsigned count = atomic_load(&state->ended_count);
+
+	state->ended_of = (struct oid){ { 0 } };
+	atomic_store(&state->ended_count, 0);
+	memset(state->ended, 0, (count < WORKER_ENDED_MAX ? count : WORKER_ENDED_MAX) * sizeof state->ended[0]);
+	atomic_signal_fence(memory_order_seq_cst);
+	state->ended_of = *commit;
+}
 
 /* Entry INDEX of what is served has ended. */
 static inline void worker_state_ended(struct worker_state *state, uint32_t index)

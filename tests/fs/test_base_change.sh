@@ -303,7 +303,7 @@ case_policy_command() {
 	assert_refused 1 "there is no component 'other'" v policy show other
 	printf 'base-change sometimes\n' >"$STORE/policy/thing"
 	assert_refused 1 "policy/thing', line 1" v policy show thing
-	printf '# a fleet says so\n\n  base-change fail  # for now\n' >"$STORE/policy/thing"
+	printf '# a fleet says so\n\n  base-change fail  # since spring\n' >"$STORE/policy/thing"
 	assert_equal fail "$(v policy show thing --json | jq -r .base_change)" 'a file that was dropped in'
 }
 

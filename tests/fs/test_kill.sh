@@ -89,11 +89,12 @@ case_during_switches() {
 	mounted_base
 	local i
 	for ((i = 0; i < $(fs_count 30 5); i++)); do
-		{ sleep "0.00$((RANDOM % 10))$((RANDOM % 10))"; kill -KILL "$(pgrep -P "$FS_DAEMON" | head -n 1)"; } 2>/dev/null &
+		{ sleep "0.00$((RANDOM % 10))$((RANDOM % 10))"; kill -KILL "$(worker_process)"; } 2>/dev/null &
 		if [ $((i % 2)) = 0 ]; then v revert thing >/dev/null 2>&1 || :; else v apply thing >/dev/null 2>&1 || :; fi
 		wait $! || :
 		fs_wait_for 10 shows_what_the_ref_says || fail "round $i: 'patched' has '$(cat "$BASE/patched")', and active is $(fs_ref thing/active)"
 	done
+	[ "$(workers)" -gt $((i / 2)) ] || fail "of $i workers only $(workers) were killed"
 	fs_umount thing "$BASE"
 }
 shows_what_the_ref_says() {

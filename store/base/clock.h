@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_BASE_CLOCK_H
+#define VENEER_BASE_CLOCK_H
+
+/* How long something takes. */
+
+#include <stdint.h>
+#include <time.h>
+
+/* Nanoseconds since some moment in the past that is always the same; it never goes back (clock_gettime(2)). */
+static inline uint64_t clock_monotonic_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+#endif
