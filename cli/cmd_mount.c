@@ -87,7 +87,8 @@ int cmd_mount(struct context *ctx, struct error *err)
 		r = load_component(ctx, &target, &state, err);
 	if (r < 0)
 		return r;
-	if (state != MOUNT_NONE)
+	/* Of a daemon that was killed, whose mount it may go on with. */
+	if (state != MOUNT_NONE && !(options.foreground && mount_resumes()))
 		return error_set(err, -EEXIST, "component '%s' is mounted at '%s' already%s",
 			target.component->name, target.component->directory,
 			state == MOUNT_DEAD ? ", but its daemon does not answer: take the mount off with 'veneer umount'" :

@@ -34,6 +34,7 @@ int cmd_create(struct context *ctx, struct error *err);
 int cmd_record(struct context *ctx, struct error *err);
 int cmd_mount(struct context *ctx, struct error *err);
 int cmd_umount(struct context *ctx, struct error *err);
+int cmd_takeover(struct context *ctx, struct error *err);
 int cmd_apply(struct context *ctx, struct error *err);
 int cmd_revert(struct context *ctx, struct error *err);
 int cmd_rollback(struct context *ctx, struct error *err);

@@ -14,6 +14,9 @@
  *     {"operation":"policy"}   the policy was written anew (store/policy.h)
  *     {"operation":"refresh"}  the kernel forgets what it knows of the base: "directories", "names" and "files" are counted. Comes with
  *                              the store's lock, too
+ *     {"operation":"takeover","format":"…"}
+ *                              another program is to serve the component: comes with a socket (SCM_RIGHTS) by which that program hears the rest, see
+ *                              fs/handover.h
  *     {"operation":"base"}     the answer brings the O_PATH fd of the base directory along (SCM_RIGHTS)
  *     {"operation":"detach"}   the mount was taken off: the socket is closed when this is answered, no ref is watched
  *

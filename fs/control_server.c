@@ -104,6 +104,7 @@ static struct json_object *answer_status(struct control_server *server)
 	add_number(reply, "pid", (uint64_t)getppid());
 	add_number(reply, "worker", (uint64_t)getpid());
 	add_number(reply, "workers", session->state->workers);
+	add_string(reply, "program_version", session->state->program);
 	add_number(reply, "protocol_minor", session->kernel_minor);
 	add_string(reply, "invalidation", "exact");
 	add_string(reply, "set_id_bits", session->kill_setid ? "daemon" : "kernel");
@@ -241,6 +242,28 @@ static struct json_object *answer_detach(struct control_server *server)
 	return reply_ok();
 }
 
+/* The supervisor goes on from here, and this worker is ended by it. */
+static struct json_object *answer_takeover(struct control_server *server, struct json_object *request, int channel)
+{
+	const struct worker_state *state = server->config.session->state;
+	struct json_object *format = NULL;
+	struct error err = ERROR_INIT;
+	int r = 0;
+
+	json_object_object_get_ex(request, "format", &format);
+	if (!json_object_is_type(format, json_type_string) || channel < 0)
+		r = error_set(&err, -EINVAL, "a takeover without a format, or without a channel");
+	else if (strcmp(json_object_get_string(format), state->format) != 0)
+		r = error_set(&err, -EPROTO, "the daemon of component '%s' (veneer %s) has its tables in another format than that program: "
+			"take the mount off and mount it anew when that may be ('veneer umount %s', 'veneer mount %s')", server->config.name,
+			state->program, server->config.name, server->config.name);
+	if (r == 0)
+		r = keeper_successor(server->config.keeper, channel);
+	if (r < 0 && !err.code)
+		error_errno(&err, -r, "tell the supervisor of component '%s'", server->config.name);
+	return r < 0 ? reply_error(r, &err) : reply_ok();
+}
+
 static struct json_object *answer(struct control_server *server, int client_fd, struct json_object *request,
 	int received_fd, int *ret_fd)
 {
@@ -264,6 +287,8 @@ static struct json_object *answer(struct control_server *server, int client_fd, 
 		return answer_refresh(server, client_fd, received_fd);
 	if (strcmp(operation, "detach") == 0)
 		return answer_detach(server);
+	if (strcmp(operation, "takeover") == 0)
+		return answer_takeover(server, request, received_fd);
 	if (strcmp(operation, "base") == 0) {
 		*ret_fd = server->config.base_fd;
 		return reply_ok();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "fs/daemon.h"
+#include "fs/daemon_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,23 +7,15 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "fs/base_watch.h"
-#include "fs/control_internal.h"
 #include "fs/mounts.h"
 #include "fs/passthrough.h"
 #include "fs/reconcile.h"
-#include "fs/reconciler.h"
-#include "fs/ref_watch.h"
-#include "fs/session.h"
-#include "fs/supervisor.h"
-#include "fs/switch.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
 #include "store/base/path.h"
@@ -39,39 +31,6 @@
 
 #define FILESYSTEM_OVERLAY 0x794c7630
 #define FILESYSTEM_FUSE 0x65735546
-
-/* One mounted component. What is set is released, in the reverse order of the fields. */
-struct daemon {
-	const struct mount_options *options;
-	const char *store_path, *name;
-	struct shared *shared;	     /* what outlives this worker */
-	struct worker_state *state;  /* of it */
-	struct keeper *keeper;
-	daemon_ready_fn ready;
-	void *ready_arg;
-	bool first;		   /* nothing is mounted yet; else it goes on with what a worker before has begun */
-	struct store *store;	   /* the switcher's */
-	struct store *heal_store;  /* for readers whose object is missing; guarded by heal_lock */
-	pthread_mutex_t heal_lock;
-	struct component *component;
-	int base_fd;
-	struct view *view;
-	struct reconciler *reconciler;
-	bool held; /* what is active did not fit the base, and is served on */
-	bool unsettled; /* whether it fits, or to take it off, is still to be tried */
-	struct overlay *overlay;
-	struct base_watch *base_watch; /* NULL: not asked for */
-	struct session *session;
-	struct switcher *switcher;
-	struct ref_watch *watch;
-	int control_lock; /* until the control server has it */
-	struct control_server *control;
-	int signal_fd;
-	bool mounted;
-	bool stacked;	/* base or store lie on a filesystem that lies on another */
-	bool detached;	/* taken off while somebody uses it: the connection lives on */
-	dev_t device;	/* of the mount */
-};
 
 static void daemon_release(struct daemon *daemon)
 {
@@ -266,18 +225,6 @@ static unsigned stack_depth_of(int fd, unsigned least)
 	return least;
 }
 
-/* As many descriptors as are allowed: the supervisor keeps files without a name, and workers inherit its limit. */
-static void raise_fd_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		log_message(LOG_WARNING, "no more than %llu descriptors: %s", (unsigned long long)limit.rlim_cur, error_text(errno));
-}
-
 static size_t fd_budget(void)
 {
 	struct rlimit limit;
@@ -313,13 +260,22 @@ static int heal_object(void *arg, const struct hash128 *object, const struct oid
 	return r;
 }
 
+static int journal_restart(struct daemon *daemon, const char *reason)
+{
+	struct journal_entry entry = { .from = daemon->component->active, .to = daemon->component->active, .action = (char *)"restarted",
+		.reason = (char *)reason };
+	struct error err = ERROR_INIT;
+	int r = journal_append(daemon->store, daemon->name, &entry, &err);
+
+	if (r < 0)
+		log_message(LOG_ERR, "component '%s': that its daemon was killed could not be written to the journal: %s", daemon->name, err.message);
+	return r;
+}
+
 /* The socket of a daemon that was killed is still there: the journal says so. */
 static void note_restart(struct daemon *daemon)
 {
-	struct journal_entry entry = { .from = daemon->component->active, .to = daemon->component->active, .action = (char *)"restarted",
-		.reason = (char *)"the daemon was killed; until this mount the bare directory showed, or a dead mount" };
 	cleanup_free char *socket = NULL;
-	struct error err = ERROR_INIT;
 
 	if (asprintf(&socket, "%s.sock", daemon->name) < 0) {
 		socket = NULL;
@@ -328,9 +284,7 @@ static void note_restart(struct daemon *daemon)
 	if (faccessat(daemon->store->run_fd, socket, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	log_message(LOG_WARNING, "component '%s': its last daemon was killed", daemon->name);
-	if (journal_append(daemon->store, daemon->name, &entry, &err) < 0)
-		log_message(LOG_ERR, "component '%s': that its daemon was killed could not be written to the journal: %s", daemon->name, err.message);
-	else
+	if (journal_restart(daemon, "the daemon was killed; until this mount the bare directory showed, or a dead mount") == 0)
 		unlinkat(daemon->store->run_fd, socket, 0); /* said once, also if this mount is refused */
 }
 
@@ -382,85 +336,6 @@ static int prepare(struct daemon *daemon, struct error *err)
 }
 
 /* ---- the mount ---- */
-
-static int open_device(struct error *err)
-{
-	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-
-	if (fd >= 0)
-		return fd;
-	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
-		return error_set(err, -ENODEV,
-			"this kernel has no FUSE (no '/dev/fuse'): load it with 'modprobe fuse', or build it in");
-	return error_errno(err, errno, "open '/dev/fuse'");
-}
-
-/* By the open directory, not by its path: what was checked is what is mounted over. */
-static int mount_over(struct daemon *daemon, int device_fd, struct error *err)
-{
-	char options[128], target[64];
-	unsigned long flags = daemon->options->write == WRITE_DENY ? MS_RDONLY : 0;
-	struct statvfs below;
-
-	if (fstatvfs(daemon->base_fd, &below) < 0)
-		return error_errno(err, errno, "look at the filesystem of '%s'", daemon->component->directory);
-	flags |= mounts_flags(&below);
-	snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other",
-		device_fd);
-	snprintf(target, sizeof target, "/proc/self/fd/%d", daemon->base_fd);
-	snprintf(daemon->state->directory, sizeof daemon->state->directory, "%s", daemon->component->directory);
-	SHARED_PUBLISH(daemon->state->mounting, 1);
-	if (mount(daemon->component->name, target, MOUNT_TYPE, flags, options) < 0) {
-		daemon->state->mounting = 0;
-		if (errno == ENODEV)
-			return error_set(err, -ENODEV,
-				"this kernel has no FUSE filesystem: load it with 'modprobe fuse', or build it in");
-		return error_errno(err, errno, "mount component '%s' on '%s'", daemon->component->name,
-			daemon->component->directory);
-	}
-	daemon->mounted = true;
-	return 0;
-}
-
-/* false: it is not for us to take off what lies there. */
-static bool unmount(struct daemon *daemon)
-{
-	const char *directory = daemon->component->directory;
-	bool there, topmost;
-
-	if (!daemon->mounted)
-		return true;
-	if (daemon->device != 0 && mounts_find_device(directory, daemon->device, &there, &topmost, NULL) == 0) {
-		daemon->mounted = there;
-		if (there && !topmost)
-			log_message(LOG_ERR,
-				"component '%s': another filesystem is mounted over it on '%s': take that off first; serving goes on",
-				daemon->component->name, directory);
-		if (!there || !topmost)
-			return !there;
-	}
-	if (umount2(directory, UMOUNT_NOFOLLOW) < 0 && errno != EINVAL) {
-		umount2(directory, UMOUNT_NOFOLLOW | MNT_DETACH);
-		daemon->detached = true;
-	}
-	daemon->mounted = false;
-	return true;
-}
-
-/* Does the mount answer? The kernel asks for INIT, then for the root. */
-static int mount_answers(struct daemon *daemon, struct error *err)
-{
-	struct stat st;
-
-	if (stat(daemon->component->directory, &st) < 0)
-		return error_errno(err, errno, "the new mount on '%s' does not answer", daemon->component->directory);
-	if (!session_ready(daemon->session))
-		return error_set(err, -EPROTO, "the new mount on '%s' answers, but not through this daemon",
-			daemon->component->directory);
-	daemon->device = daemon->state->device = st.st_dev;
-	SHARED_PUBLISH(daemon->state->mounted, 1);
-	return 0;
-}
 
 /* Is passthrough to be had? The kernel said so in INIT, and lets us register a file of the store, and one of the base. */
 static int try_passthrough(struct daemon *daemon, struct error *err)
@@ -541,7 +416,7 @@ static int start_session(struct daemon *daemon, struct error *err)
 {
 	struct session_config config = { .overlay = daemon->overlay, .watch = daemon->base_watch, .verbose = daemon->options->verbose,
 		.state = daemon->state };
-	cleanup_close int device_fd = daemon->first ? open_device(err) : keeper_kept(daemon->keeper, KEEP_DEVICE);
+	cleanup_close int device_fd = daemon->first ? daemon_open_device(err) : keeper_kept(daemon->keeper, KEEP_DEVICE);
 	bool chosen;
 	int r = 0;
 
@@ -563,11 +438,11 @@ static int start_session(struct daemon *daemon, struct error *err)
 	/* Before what is left over is answered: as it would have been. */
 	chosen = io_choice_keep(&daemon->session->choice, &daemon->state->io);
 	if (daemon->first)
-		r = mount_over(daemon, config.device_fd, err);
+		r = daemon_mount_over(daemon, config.device_fd, err);
 	if (r == 0)
 		r = session_start(daemon->session, thread_count(), err);
 	if (r == 0 && daemon->first)
-		r = mount_answers(daemon, err);
+		r = daemon_mount_answers(daemon, err);
 	if (r == 0 && !chosen)
 		r = choose_io(daemon, err);
 	return r;
@@ -611,6 +486,9 @@ static int start_control(struct daemon *daemon, struct error *err)
 		daemon->mounted = false;
 		return 0;
 	}
+	/* Nobody waits for this: it serves already. */
+	if (daemon->state->resumed && journal_restart(daemon, "the supervisor was killed; the service manager has started another, which goes on") == 0)
+		daemon->state->resumed = 0;
 	r = switcher_new(daemon->store, daemon->component, daemon->base_fd, daemon->session, daemon->view, &daemon->switcher, err);
 	if (r < 0)
 		return r;
@@ -667,7 +545,7 @@ static void serve(struct daemon *daemon)
 			stop_listening(daemon);
 		}
 		if (fds[1].revents && read(daemon->signal_fd, &signal, sizeof signal) == sizeof signal &&
-			signal.ssi_signo != SIGHUP && unmount(daemon)) {
+			signal.ssi_signo != SIGHUP && daemon_unmount(daemon)) {
 			daemon->state->detached = 1;
 			stop_listening(daemon);
 		}
@@ -717,7 +595,7 @@ static int work(void *arg, bool first)
 	if (r == 0 && daemon->switcher)
 		switcher_catch_up(daemon->switcher);
 	if (r < 0 && first)
-		unmount(daemon);
+		daemon_unmount(daemon);
 	if (r == 0 && !daemon->options->foreground)
 		leave_terminal();
 	keeper_ready(daemon->keeper, r, &err);
@@ -737,59 +615,107 @@ static int work(void *arg, bool first)
 	return r < 0;
 }
 
-static void say_ready(void *arg, int code, const struct error *err)
+void daemon_say_ready(struct daemon *daemon, int code, const struct error *err)
 {
-	struct daemon *daemon = arg;
-
 	if (code == 0 && !daemon->options->foreground)
 		leave_terminal();
 	daemon->ready(daemon->ready_arg, code, err);
 }
 
-/* The bare directory shows; who has something open gets an error when the last process that has /dev/fuse ends. */
+static bool say_ready(void *arg, int code, const struct error *err)
+{
+	daemon_say_ready(arg, code, err);
+	return true;
+}
+
 static void give_up(void *arg)
 {
-	const struct daemon *daemon = arg;
-	const char *directory = daemon->state->directory;
-	bool there = false, topmost = false;
-	struct error err = ERROR_INIT;
-	int r;
+	daemon_give_up(arg);
+}
 
-	if (!daemon->state->mounting || daemon->state->detached)
+int daemon_supervise(struct daemon *daemon, bool inherited, daemon_report_fn report)
+{
+	const struct supervisor_config config = { .shared = daemon->shared, .keeper = daemon->keeper, .inherited = inherited,
+		.foreground = daemon->options->foreground, .work = work, .ready = report, .give_up = give_up, .arg = daemon };
+
+	return supervisor_run(&config);
+}
+
+/* ---- the supervisor ---- */
+
+void daemon_raise_fd_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
-	/* What was mounted a moment ago has no number yet. */
-	r = daemon->state->mounted ? mounts_find_device(directory, daemon->state->device, &there, &topmost, &err) :
-				     mounts_find(directory, &topmost, &err);
-	there |= topmost;
-	if (daemon->options->on_failure == FAILURE_CLOSED && daemon->state->mounted)
-		log_message(LOG_ALERT, "'%s' stays a dead mount, as it was asked for: nobody reads the directory without its patches", directory);
-	else if (r < 0)
-		log_message(LOG_ERR, "'%s': %s", directory, err.message);
-	else if (there && !topmost)
-		log_message(LOG_ERR, "'%s' stays a dead mount: another filesystem is mounted over it", directory);
-	else if (there && umount2(directory, UMOUNT_NOFOLLOW | MNT_DETACH) < 0)
-		log_message(LOG_ERR, "'%s' stays a dead mount: %s", directory, error_text(errno));
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_message(LOG_WARNING, "no more than %llu descriptors: %s", (unsigned long long)limit.rlim_cur, error_text(errno));
+}
+
+void daemon_note_manager(struct worker_state *state)
+{
+	const char *notify = getenv("NOTIFY_SOCKET");
+	size_t length = notify ? strlen(notify) : 0;
+
+	state->notify[0] = '\0';
+	if (length > 0 && length < sizeof state->notify)
+		memcpy(state->notify, notify, length + 1);
+}
+
+static void note_options(struct worker_state *state, const struct mount_options *options)
+{
+	snprintf(state->format, sizeof state->format, "%s", state_format());
+	snprintf(state->program, sizeof state->program, "%s", VENEER_VERSION);
+	state->options.io = options->io;
+	state->options.write = options->write;
+	state->options.on_failure = options->on_failure;
+	state->options.watch = options->watch;
+	state->options.foreground = options->foreground;
+	state->options.verbose = options->verbose;
+	daemon_note_manager(state);
+}
+
+struct mount_options daemon_options(const struct worker_state *state)
+{
+	return (struct mount_options){ .io = (enum io_mode)state->options.io, .write = (enum write_mode)state->options.write,
+		.on_failure = (enum failure_mode)state->options.on_failure, .watch = state->options.watch,
+		.foreground = state->options.foreground, .verbose = state->options.verbose };
+}
+
+static int begin(struct daemon *daemon, struct error *err)
+{
+	daemon->shared = shared_new();
+	daemon->keeper = keeper_new();
+	if (!daemon->shared || !daemon->keeper)
+		return error_errno(err, ENOMEM, "start the daemon of component '%s'", daemon->name);
+	daemon->state = worker_state_of(daemon->shared);
+	snprintf(daemon->state->component, sizeof daemon->state->component, "%s", daemon->name);
+	note_options(daemon->state, daemon->options);
+	return 0;
 }
 
 int daemon_run(const char *store_path, const char *name, const struct mount_options *options,
 	daemon_ready_fn ready, void *arg)
 {
-	struct daemon daemon = { .options = options, .store_path = store_path, .name = name, .ready = ready, .ready_arg = arg, .base_fd = -EBADF,
-		.signal_fd = -EBADF, .control_lock = -EBADF, .heal_lock = PTHREAD_MUTEX_INITIALIZER };
-	struct supervisor_config config = { .foreground = options->foreground, .work = work, .ready = say_ready, .give_up = give_up, .arg = &daemon };
+	struct daemon daemon = DAEMON_INIT;
 	struct error err = ERROR_INIT;
-	int r = 1;
+	bool resumes = false;
+	int r;
 
-	raise_fd_limit();
-	daemon.shared = config.shared = shared_new();
-	daemon.keeper = config.keeper = keeper_new();
-	if (config.shared && config.keeper) {
-		daemon.state = worker_state_of(daemon.shared);
-		r = supervisor_run(&config);
-	} else {
-		error_errno(&err, ENOMEM, "start the daemon of component '%s'", name);
-		ready(arg, err.code, &err);
-	}
+	daemon.options = options;
+	daemon.store_path = store_path;
+	daemon.name = name;
+	daemon.ready = ready;
+	daemon.ready_arg = arg;
+	daemon_raise_fd_limit();
+	r = daemon_resume(&daemon, &resumes, &err);
+	if (r == 0 && !resumes)
+		r = begin(&daemon, &err);
+	if (r < 0)
+		ready(arg, r, &err);
+	r = r < 0 ? 1 : daemon_supervise(&daemon, resumes, say_ready);
 	keeper_free(daemon.keeper);
 	shared_free(daemon.shared);
 	return r;

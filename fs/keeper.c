@@ -14,7 +14,7 @@
 #define BUCKETS_MIN 64u
 #define RESERVE 512u /* descriptors for the workers, which inherit all that are kept */
 
-enum message_kind { MESSAGE_HOLD = 1, MESSAGE_DROP, MESSAGE_READY };
+enum message_kind { MESSAGE_HOLD = 1, MESSAGE_DROP, MESSAGE_READY, MESSAGE_SUCCESSOR };
 
 struct message {
 	uint32_t kind;
@@ -27,6 +27,7 @@ struct kept {
 	struct kept *next; /* in the chain of its bucket */
 	uint64_t key;
 	int fd;
+	enum { COPY_NEW, COPY_DUE, COPY_MADE } copy;
 };
 
 struct keeper {
@@ -34,6 +35,7 @@ struct keeper {
 	struct kept **buckets; /* owned */
 	size_t bucket_count, count;
 	size_t limit; /* so many are kept */
+	struct kept *gone; /* owned: of which there are copies yet */
 };
 
 struct keeper *keeper_new(void)
@@ -64,6 +66,12 @@ void keeper_free(struct keeper *keeper)
 			close(kept->fd);
 			free(kept);
 		}
+	}
+	while (keeper->gone) {
+		struct kept *gone = keeper->gone;
+
+		keeper->gone = gone->next;
+		free(gone);
 	}
 	for (int i = 0; i < 2; i++) {
 		if (keeper->ends[i] >= 0)
@@ -110,22 +118,21 @@ static void grow(struct keeper *keeper)
 	*keeper = grown;
 }
 
-static void keep(struct keeper *keeper, uint64_t key, int fd)
+int keeper_put(struct keeper *keeper, uint64_t key, int fd)
 {
 	struct kept *kept = keeper->count < keeper->limit ? malloc(sizeof *kept) : NULL, **bucket;
 
 	if (!kept) {
-		log_message(LOG_ERR, "%s: a file without a name would be lost with the worker",
-			keeper->count < keeper->limit ? "out of memory" : "too many are kept");
 		close(fd);
-		return;
+		return keeper->count < keeper->limit ? -ENOMEM : -EMFILE;
 	}
 	if (keeper->count >= keeper->bucket_count)
 		grow(keeper);
 	bucket = bucket_of(keeper, key);
-	*kept = (struct kept){ *bucket, key, fd };
+	*kept = (struct kept){ *bucket, key, fd, COPY_NEW };
 	*bucket = kept;
 	keeper->count++;
+	return 0;
 }
 
 static void let_go(struct keeper *keeper, uint64_t key)
@@ -136,8 +143,53 @@ static void let_go(struct keeper *keeper, uint64_t key)
 		return;
 	*link = kept->next;
 	close(kept->fd);
-	free(kept);
 	keeper->count--;
+	if (kept->copy != COPY_MADE) {
+		free(kept);
+		return;
+	}
+	kept->next = keeper->gone;
+	keeper->gone = kept;
+}
+
+/* Of a key that several are kept of, one copy's end is that of all. */
+static void copy_again(struct keeper *keeper, uint64_t key)
+{
+	for (struct kept *kept = *bucket_of(keeper, key); kept; kept = kept->next) {
+		if (kept->key == key)
+			kept->copy = COPY_DUE;
+	}
+}
+
+void keeper_is_copied(struct keeper *keeper)
+{
+	for (size_t i = 0; i < keeper->bucket_count; i++) {
+		for (struct kept *kept = keeper->buckets[i]; kept; kept = kept->next)
+			kept->copy = COPY_MADE;
+	}
+}
+
+bool keeper_copy(struct keeper *keeper, keeper_copy_fn add, keeper_copy_fn remove, void *arg)
+{
+	bool more = false;
+
+	while (keeper->gone && remove(arg, keeper->gone->key, -EBADF) == 0) {
+		struct kept *gone = keeper->gone;
+
+		keeper->gone = gone->next;
+		copy_again(keeper, gone->key);
+		free(gone);
+	}
+	for (size_t i = 0; i < keeper->bucket_count && !keeper->gone; i++) {
+		for (struct kept *kept = keeper->buckets[i]; kept; kept = kept->next) {
+			if (kept->copy == COPY_DUE && add(arg, kept->key, kept->fd) == 0)
+				kept->copy = COPY_MADE;
+			else if (kept->copy == COPY_NEW)
+				kept->copy = COPY_DUE;
+			more |= kept->copy != COPY_MADE;
+		}
+	}
+	return more || keeper->gone;
 }
 
 size_t keeper_count(const struct keeper *keeper)
@@ -204,6 +256,13 @@ int keeper_drop(struct keeper *keeper, uint64_t key)
 	return send_message(keeper, &message, SHORT_MESSAGE, -EBADF);
 }
 
+int keeper_successor(struct keeper *keeper, int channel)
+{
+	const struct message message = { .kind = MESSAGE_SUCCESSOR };
+
+	return send_message(keeper, &message, SHORT_MESSAGE, channel);
+}
+
 int keeper_ready(struct keeper *keeper, int code, const struct error *err)
 {
 	const struct message message = { .kind = MESSAGE_READY, .code = code, .err = *err };
@@ -243,11 +302,18 @@ static bool receive(struct keeper *keeper, struct message *ret, int *ret_fd)
 void keeper_take_in(struct keeper *keeper, struct keeper_report *ret)
 {
 	struct message message;
-	int fd;
+	int fd, r;
 
 	while (receive(keeper, &message, &fd)) {
 		if (message.kind == MESSAGE_HOLD && fd >= 0) {
-			keep(keeper, message.key, fd);
+			r = keeper_put(keeper, message.key, fd);
+			if (r < 0)
+				log_message(LOG_ERR, "%s: a file without a name would be lost with the worker",
+					r == -ENOMEM ? "out of memory" : "too many are kept");
+			continue;
+		}
+		if (message.kind == MESSAGE_SUCCESSOR && fd >= 0 && ret->successor < 0) {
+			ret->successor = fd;
 			continue;
 		}
 		if (fd >= 0)

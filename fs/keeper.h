@@ -32,6 +32,8 @@ int keeper_hold(struct keeper *keeper, uint64_t key, int fd);
 int keeper_drop(struct keeper *keeper, uint64_t key);
 /* The worker serves (CODE 0), or has ended before it did, with ERR. */
 int keeper_ready(struct keeper *keeper, int code, const struct error *err);
+/* CHANNEL (borrowed) is a socket on which another program waits to go on in the supervisor's place (fs/handover.h). */
+int keeper_successor(struct keeper *keeper, int channel);
 /* The fd of KEY that was kept before this worker began (the keeper's, -EBADF: none). */
 int keeper_kept(const struct keeper *keeper, uint64_t key);
 /* Calls FN for each. */
@@ -47,11 +49,23 @@ struct keeper_report {
 	bool ready; /* the worker has said CODE and ERR */
 	int code;
 	struct error err;
+	int successor; /* the channel of one, now the caller's; -EBADF: none came */
 };
+#define KEEPER_REPORT_INIT { .successor = -EBADF }
 /* All that the worker has sent so far. */
 void keeper_take_in(struct keeper *keeper, struct keeper_report *ret);
 /* In the child of fork(2): the other end is this process's. */
 void keeper_be_worker(struct keeper *keeper);
+/* FD, which becomes the keeper's, is kept as KEY. -ENOMEM, -EMFILE: it is not, and closed. */
+int keeper_put(struct keeper *keeper, uint64_t key, int fd);
 size_t keeper_count(const struct keeper *keeper);
+/*
+ * Somebody else keeps copies, too (fs/service.h), of what was here at the last call already: ADD is called for each of which he has none, and REMOVE
+ * for each that is gone since. What either does not return 0 for is asked again by the next call. true: so something was, or will be.
+ */
+typedef int (*keeper_copy_fn)(void *arg, uint64_t key, int fd);
+bool keeper_copy(struct keeper *keeper, keeper_copy_fn add, keeper_copy_fn remove, void *arg);
+/* Of all that is kept now there are copies already. */
+void keeper_is_copied(struct keeper *keeper);
 
 #endif

@@ -12,6 +12,7 @@
 #include "fs/control.h"
 #include "fs/daemon.h"
 #include "fs/mounts.h"
+#include "fs/takeover.h"
 #include "store/base/cleanup.h"
 #include "store/base/io.h"
 #include "store/base/log.h"
@@ -48,8 +49,13 @@ static void report_ready(void *arg, int code, const struct error *err)
 	*pipe_fd = -EBADF;
 }
 
-static __attribute__((noreturn)) void run_child(const char *store_path, const char *name,
-	const struct mount_options *options, int pipe_fd)
+/* What becomes a daemon. OPTIONS NULL: it goes on with what another one serves. */
+struct start {
+	const char *store_path, *name;
+	const struct mount_options *options;
+};
+
+static __attribute__((noreturn)) void run_child(const struct start *start, int pipe_fd)
 {
 	int r;
 
@@ -59,46 +65,39 @@ static __attribute__((noreturn)) void run_child(const char *store_path, const ch
 		close_range(FIRST_FD + 1, ~0u, 0) < 0 || chdir("/") < 0)
 		_exit(1);
 	pipe_fd = FIRST_FD;
-	log_open("veneer", 0, options->verbose ? LOG_INFO : LOG_NOTICE);
-	r = daemon_run(store_path, name, options, report_ready, &pipe_fd);
+	if (start->options) {
+		log_open("veneer", 0, start->options->verbose ? LOG_INFO : LOG_NOTICE);
+		r = daemon_run(start->store_path, start->name, start->options, report_ready, &pipe_fd);
+	} else {
+		r = daemon_take_over(start->store_path, start->name, report_ready, &pipe_fd);
+	}
 	exit(r);
 }
 
-int mount_start(const char *store_path, const char *name, const struct mount_options *options,
-	struct error *err)
+static int start_child(const struct start *start, struct error *err)
 {
 	cleanup_close int from_child = -EBADF;
 	struct error report;
 	int ends[2], status;
 	pid_t child;
 
-	if (options->foreground) {
-		struct foreground foreground = { 0, ERROR_INIT };
-		int r;
-
-		log_open("veneer", 1, options->verbose ? LOG_INFO : LOG_NOTICE);
-		r = daemon_run(store_path, name, options, foreground_ready, &foreground);
-		if (foreground.code < 0)
-			return error_set(err, foreground.code, "%s", foreground.err.message);
-		return r != 0 ? error_set(err, -EIO, "the daemon of component '%s' has failed; see the log", name) : 0;
-	}
 	if (pipe2(ends, O_CLOEXEC) < 0)
-		return error_errno(err, errno, "start the daemon of component '%s'", name);
+		return error_errno(err, errno, "start the daemon of component '%s'", start->name);
 	from_child = ends[0];
 	child = fork();
 	if (child < 0) {
 		close(ends[1]);
-		return error_errno(err, errno, "start the daemon of component '%s'", name);
+		return error_errno(err, errno, "start the daemon of component '%s'", start->name);
 	}
 	if (child == 0) {
 		close(TAKE_FD(from_child));
-		run_child(store_path, name, options, ends[1]);
+		run_child(start, ends[1]);
 	}
 	close(ends[1]);
 	if (io_read(from_child, &report, sizeof report) != sizeof report) {
 		while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 			;
-		return error_set(err, -EIO, "the daemon of component '%s' ended before its mount answered", name);
+		return error_set(err, -EIO, "the daemon of component '%s' ended before its mount answered", start->name);
 	}
 	if (report.code < 0) {
 		while (waitpid(child, &status, 0) < 0 && errno == EINTR)
@@ -107,6 +106,33 @@ int mount_start(const char *store_path, const char *name, const struct mount_opt
 		return error_set(err, report.code, "%s", report.message);
 	}
 	return 0;
+}
+
+int mount_start(const char *store_path, const char *name, const struct mount_options *options,
+	struct error *err)
+{
+	struct foreground foreground = { 0, ERROR_INIT };
+	int r;
+
+	if (!options->foreground)
+		return start_child(&(struct start){ store_path, name, options }, err);
+	log_open("veneer", 1, options->verbose ? LOG_INFO : LOG_NOTICE);
+	r = daemon_run(store_path, name, options, foreground_ready, &foreground);
+	if (foreground.code < 0)
+		return error_set(err, foreground.code, "%s", foreground.err.message);
+	return r != 0 ? error_set(err, -EIO, "the daemon of component '%s' has failed; see the log", name) : 0;
+}
+
+int mount_take_over(const char *store_path, const char *name, struct error *err)
+{
+	return start_child(&(struct start){ store_path, name, NULL }, err);
+}
+
+bool mount_resumes(void)
+{
+	const char *pid = getenv("LISTEN_PID");
+
+	return pid && atoi(pid) == getpid();
 }
 
 /* ---- umount ---- */

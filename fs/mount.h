@@ -24,6 +24,15 @@ int mount_start(const char *store_path, const char *name, const struct mount_opt
 	struct error *err);
 
 /*
+ * This program serves the mounted component NAME from now on, instead of the daemon that does, and has its options. Returns when it does, or when it is known
+ * why it does not; then the other one goes on. Errors: fs/takeover.h.
+ */
+int mount_take_over(const char *store_path, const char *name, struct error *err);
+
+/* Was this process started by a service manager with what it has kept of a daemon that was killed (fs/service.h)? Then that is to be asked first. */
+bool mount_resumes(void);
+
+/*
  * Take the mount off: the bare directory is back when this returns. *RET_LAZY: files were still open in
  * it, so the filesystem lives on, unreachable by name, until the last of them is closed.
  * -ENOENT: not mounted.

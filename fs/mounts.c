@@ -46,7 +46,8 @@ static dev_t parse_device(const char *text)
 	return sscanf(text, "%u:%u", &device_major, &device_minor) == 2 ? makedev(device_major, device_minor) : 0;
 }
 
-int mounts_line(char *line, const char *directory, dev_t *ret_device)
+/* LINE taken apart: where, which filesystem, and of what type. false: it is no line of mountinfo. */
+static bool parse_line(char *line, char **ret_where, dev_t *ret_device, const char **ret_type)
 {
 	char *rest = line, *where = NULL, *type;
 
@@ -57,36 +58,91 @@ int mounts_line(char *line, const char *directory, dev_t *ret_device)
 			*ret_device = parse_device(where);
 	}
 	if (!where)
-		return -ENOENT;
+		return false;
 	unescape(where);
-	if (strcmp(where, directory) != 0)
-		return -ENOENT;
 	/* Optional fields, ended by a dash, stand before the type. */
 	do
 		type = field(&rest);
 	while (type && strcmp(type, "-") != 0);
 	type = type ? field(&rest) : NULL;
-	return type && strcmp(type, MOUNT_TYPE) == 0;
+	*ret_where = where;
+	*ret_type = type ? type : "";
+	return true;
+}
+
+int mounts_line(char *line, const char *directory, dev_t *ret_device)
+{
+	const char *type;
+	char *where;
+
+	if (!parse_line(line, &where, ret_device, &type) || strcmp(where, directory) != 0)
+		return -ENOENT;
+	return strcmp(type, MOUNT_TYPE) == 0;
+}
+
+/* Each line of mountinfo, the lowest mount first; non-zero of FN ends and is returned. */
+static int each_line(int (*fn)(void *arg, char *line), void *arg, struct error *err)
+{
+	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *line = NULL;
+	size_t alloc = 0;
+	int r = 0;
+
+	if (!file)
+		return error_errno(err, errno, "read '/proc/self/mountinfo'");
+	while (r == 0 && getline(&line, &alloc, file) > 0)
+		r = fn(arg, line);
+	return r == 0 && ferror(file) ? error_errno(err, EIO, "read '/proc/self/mountinfo'") : r;
+}
+
+struct at_directory {
+	const char *directory;
+	void (*fn)(void *arg, bool ours, dev_t device);
+	void *arg;
+};
+
+static int see_directory(void *arg, char *line)
+{
+	const struct at_directory *at = arg;
+	dev_t device;
+	int r = mounts_line(line, at->directory, &device);
+
+	if (r >= 0)
+		at->fn(at->arg, r > 0, device);
+	return 0;
 }
 
 /* Every mount at DIRECTORY, the lowest one first. */
 static int each_mount(const char *directory, void (*fn)(void *arg, bool ours, dev_t device), void *arg,
 	struct error *err)
 {
-	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
-	cleanup_free char *line = NULL;
-	size_t alloc = 0;
+	struct at_directory at = { directory, fn, arg };
 
-	if (!file)
-		return error_errno(err, errno, "read '/proc/self/mountinfo'");
-	while (getline(&line, &alloc, file) > 0) {
-		dev_t device;
-		int r = mounts_line(line, directory, &device);
+	return each_line(see_directory, &at, err);
+}
 
-		if (r >= 0)
-			fn(arg, r > 0, device);
-	}
-	return ferror(file) ? error_errno(err, EIO, "read '/proc/self/mountinfo'") : 0;
+struct ours {
+	mounts_fn fn;
+	void *arg;
+};
+
+static int see_ours(void *arg, char *line)
+{
+	const struct ours *ours = arg;
+	const char *type;
+	dev_t device;
+	char *where;
+
+	if (!parse_line(line, &where, &device, &type) || strcmp(type, MOUNT_TYPE) != 0)
+		return 0;
+	return ours->fn(ours->arg, where, device);
+}
+
+int mounts_each_ours(mounts_fn fn, void *arg, struct error *err)
+{
+	struct ours ours = { fn, arg };
+
+	return each_line(see_ours, &ours, err);
 }
 
 static void note_ours(void *arg, bool ours, dev_t device)
@@ -111,24 +167,31 @@ char *mounts_line_path(char *line)
 	return where;
 }
 
+struct beneath {
+	const char *directory;
+	char *found;
+};
+
+static int see_beneath(void *arg, char *line)
+{
+	struct beneath *beneath = arg;
+	const char *where = mounts_line_path(line);
+
+	if (!where || strcmp(where, beneath->directory) == 0 || !path_is_beneath(where, beneath->directory))
+		return 0;
+	beneath->found = strdup(where);
+	return beneath->found ? 1 : -ENOMEM;
+}
+
 int mounts_find_beneath(const char *directory, char **ret, struct error *err)
 {
-	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
-	cleanup_free char *line = NULL;
-	size_t alloc = 0;
+	struct beneath beneath = { .directory = directory };
+	int r = each_line(see_beneath, &beneath, err);
 
-	if (!file)
-		return error_errno(err, errno, "read '/proc/self/mountinfo'");
-	while (getline(&line, &alloc, file) > 0) {
-		const char *where = mounts_line_path(line);
-
-		if (!where || strcmp(where, directory) == 0 || !path_is_beneath(where, directory))
-			continue;
-		*ret = strdup(where);
-		return *ret ? 0 : error_errno(err, ENOMEM, "'/proc/self/mountinfo'");
-	}
-	*ret = NULL;
-	return ferror(file) ? error_errno(err, EIO, "read '/proc/self/mountinfo'") : 0;
+	if (r == -ENOMEM)
+		return error_errno(err, ENOMEM, "'/proc/self/mountinfo'");
+	*ret = beneath.found;
+	return r < 0 ? r : 0;
 }
 
 struct search {

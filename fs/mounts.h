@@ -41,6 +41,10 @@ int mounts_find(const char *directory, bool *ret_ours, struct error *err);
  */
 int mounts_find_beneath(const char *directory, char **ret, struct error *err);
 
+/* Calls FN for each mount of veneer's, a lower one before a higher one; non-zero of it ends and is returned. */
+typedef int (*mounts_fn)(void *arg, const char *path, dev_t device);
+int mounts_each_ours(mounts_fn fn, void *arg, struct error *err);
+
 /* Is veneer's mount with the device DEVICE at DIRECTORY, and is it the topmost one there? */
 int mounts_find_device(const char *directory, dev_t device, bool *ret_there, bool *ret_topmost, struct error *err);
 

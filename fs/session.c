@@ -141,11 +141,26 @@ static size_t see_request(struct session *session, void *packet, size_t length)
 	return session->setxattr_extended ? narrow_setxattr(packet, length) : length;
 }
 
-/* The reply to INIT, with what libfuse did not ask for. */
+/* The kernel goes by the answer that the first worker has given it; if this libfuse would give another, it would speak of other things. */
+static ssize_t keep_init_reply(struct session *session, const void *reply, size_t length)
+{
+	struct worker_state *state = session->state;
+
+	if (session->init_again) {
+		session->init_differs = length != state->init_reply_length || memcmp(reply, state->init_reply, length) != 0;
+	} else if (length <= sizeof state->init_reply) {
+		memcpy(state->init_reply, reply, length);
+		SHARED_PUBLISH(state->init_reply_length, (uint32_t)length);
+	}
+	return (ssize_t)(sizeof(struct fuse_out_header) + length);
+}
+
+/* The reply to INIT, with what libfuse did not ask for. The kernel has had it where this is not the first worker. */
 static ssize_t write_init_reply(int fd, const struct iovec *iov, struct session *session)
 {
 	struct abi_init_out reply;
 	struct iovec changed[2] = { iov[0], { &reply, iov[1].iov_len } };
+	ssize_t length;
 
 	memset(&reply, 0, sizeof reply);
 	memcpy(&reply, iov[1].iov_base, iov[1].iov_len < sizeof reply ? iov[1].iov_len : sizeof reply);
@@ -158,7 +173,8 @@ static ssize_t write_init_reply(int fd, const struct iovec *iov, struct session 
 		reply.flags2 |= (uint32_t)(ABI_INIT_PASSTHROUGH >> 32);
 		reply.max_stack_depth = session->stack_depth;
 	}
-	return writev(fd, changed, 2);
+	length = keep_init_reply(session, &reply, iov[1].iov_len);
+	return session->init_again ? length : writev(fd, changed, 2);
 }
 
 /* The kernel does not know the request that this thread answered last: it has had its answer, or was given up. */
@@ -178,11 +194,11 @@ static ssize_t write_device(int fd, struct iovec *iov, int count, void *userdata
 		session->kill_setid = session->kernel_flags & FUSE_HANDLE_KILLPRIV_V2 &&
 			iov[1].iov_len == sizeof(struct abi_init_out);
 		atomic_store_explicit(&session->init_unique, UINT64_MAX, memory_order_release);
-		/* The kernel has had its answer from the first worker. */
-		if (session->init_again)
-			return (ssize_t)header->len;
 		if (iov[1].iov_len == sizeof(struct abi_init_out))
 			return write_init_reply(fd, iov, session);
+		/* Of kernels that know little: the same from every libfuse. */
+		if (session->init_again)
+			return (ssize_t)header->len;
 	}
 	written = writev(fd, iov, count);
 	answer_refused = written < 0 && errno == ENOENT;
@@ -380,6 +396,8 @@ static int init_again(struct session *session, struct error *err)
 	fuse_session_process_buf(session->fuse, &buf);
 	if (!session_ready(session))
 		return error_set(err, -EPROTO, "libfuse did not take what the kernel had told the worker before");
+	if (session->init_differs)
+		return error_set(err, -EPROTO, "this libfuse would have settled other things with the kernel than the one before");
 	return 0;
 }
 

@@ -98,6 +98,7 @@ struct session {
 	bool kill_setid;	  /* the kernel leaves it to us to end set-id bits (fs/setid.h) */
 	bool has_acl;
 	bool init_again;	  /* it is what the worker before was told */
+	bool init_differs;	  /* and would have been answered otherwise */
 	uint32_t kernel_minor;	  /* of protocol 7 */
 	uint64_t kernel_flags;	  /* as INIT offered them */
 	/*

@@ -2,9 +2,11 @@
 #include "fs/shared.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -27,7 +29,7 @@ size_t shared_size(enum shared_region region)
 	return regions[region].size;
 }
 
-struct shared *shared_new(void)
+static struct shared *shared_alloc(void)
 {
 	struct shared *shared = calloc(1, sizeof *shared);
 
@@ -35,18 +37,56 @@ struct shared *shared_new(void)
 		shared->fds[i] = -EBADF;
 		shared->at[i] = MAP_FAILED;
 	}
+	return shared;
+}
+
+static bool map(struct shared *shared, int region)
+{
+	shared->at[region] = mmap(NULL, regions[region].size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, shared->fds[region], 0);
+	return shared->at[region] != MAP_FAILED;
+}
+
+struct shared *shared_new(void)
+{
+	struct shared *shared = shared_alloc();
+
 	for (int i = 0; shared && i < SHARED_REGIONS; i++) {
 		shared->fds[i] = memfd_create(regions[i].name, MFD_CLOEXEC | MFD_NOEXEC_SEAL);
 		if (shared->fds[i] < 0 && errno == EINVAL) /* Linux 6.3 has the second flag */
 			shared->fds[i] = memfd_create(regions[i].name, MFD_CLOEXEC);
-		if (shared->fds[i] >= 0 && ftruncate(shared->fds[i], (off_t)regions[i].size) == 0)
-			shared->at[i] = mmap(NULL, regions[i].size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, shared->fds[i], 0);
-		if (shared->at[i] == MAP_FAILED) {
+		if (shared->fds[i] < 0 || ftruncate(shared->fds[i], (off_t)regions[i].size) < 0 || !map(shared, i)) {
 			shared_free(shared);
 			return NULL;
 		}
 	}
 	return shared;
+}
+
+int shared_adopt(const int fds[SHARED_REGIONS], struct shared **ret)
+{
+	struct shared *shared = shared_alloc();
+	struct stat st;
+	int r = shared ? 0 : -ENOMEM;
+
+	for (int i = 0; i < SHARED_REGIONS; i++) {
+		if (shared)
+			shared->fds[i] = fds[i];
+		else if (fds[i] >= 0)
+			close(fds[i]);
+	}
+	for (int i = 0; i < SHARED_REGIONS && r == 0; i++) {
+		/* What is shorter than what is mapped of it would end the process. */
+		if (fstat(fds[i], &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != regions[i].size)
+			r = -EPROTO;
+		else if (!map(shared, i))
+			r = -ENOMEM;
+	}
+	if (r < 0) {
+		shared_free(shared);
+		return r;
+	}
+	*ret = shared;
+	return 0;
 }
 
 void shared_free(struct shared *shared)

@@ -36,6 +36,11 @@ struct shared {
 
 /* All regions, empty (all zeros). NULL: out of memory, address space or descriptors. */
 struct shared *shared_new(void);
+/*
+ * Those that another process has made: FDS, its descriptors of them, become the result's; on failure they are closed. -EPROTO: they are not such
+ * regions.
+ */
+int shared_adopt(const int fds[SHARED_REGIONS], struct shared **ret);
 void shared_free(struct shared *shared); /* NULL is fine */
 size_t shared_size(enum shared_region region);
 /* Bytes FROM … FROM + LENGTH - 1 of REGION (whole pages within) are zeros again, and take no memory. */

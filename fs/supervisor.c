@@ -9,25 +9,31 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/handover.h"
+#include "fs/service.h"
 #include "store/base/cleanup.h"
 #include "store/base/clock.h"
 #include "store/base/log.h"
 
 #define DELAY_MIN_MS 10
 #define DELAY_MAX_MS 1000
+#define SAY_WHY_MS 500 /* for another program that has refused, before it is ended */
 #define TAKE_IN_MS 10 /* how long what the worker sends may wait in its socket */
 
 struct supervisor {
 	const struct supervisor_config *config;
 	struct worker_state *state;
 	sigset_t before; /* the signal mask that it was called with */
+	struct service *service; /* owned; NULL: nobody manages this service */
 	int signal_fd;
 	pid_t pid, worker, watcher;
 	bool ready;	  /* a worker has served */
+	bool over;	  /* nothing is left to do */
 	bool serves;	  /* this one does */
 	int stopping;	  /* the signal that it is to end with, for each worker that there will be; 0: none */
 	unsigned crashes; /* in a row */
@@ -35,6 +41,25 @@ struct supervisor {
 	uint64_t crashed_ns;
 	int status;
 };
+
+/* Is the mount this supervisor's, and its third process's? */
+static bool is_ours(const struct supervisor *supervisor)
+{
+	return atomic_load(&supervisor->state->supervisor) == supervisor->pid;
+}
+
+/* From now on it is nobody's. false: it was not ours. */
+static bool disown(const struct supervisor *supervisor)
+{
+	int ours = supervisor->pid;
+
+	return atomic_compare_exchange_strong(&supervisor->state->supervisor, &ours, 0);
+}
+
+static void sleep_ms(int ms)
+{
+	nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L }, NULL);
+}
 
 /* ---- the third process ---- */
 
@@ -56,7 +81,10 @@ static __attribute__((noreturn)) void watch(struct supervisor *supervisor, int s
 		close(i);
 	while (poll(&fd, 1, -1) < 0 && errno == EINTR)
 		;
-	if (!supervisor->state->detached) {
+	/* Whoever the service manager starts instead may go on with the mount. */
+	if (is_ours(supervisor) && supervisor->state->notify[0])
+		sleep_ms(SERVICE_GRACE_MS);
+	if (disown(supervisor) && !supervisor->state->detached) {
 		log_message(LOG_ALERT, "the daemon was killed");
 		supervisor->config->give_up(supervisor->config->arg);
 	}
@@ -97,6 +125,8 @@ static __attribute__((noreturn)) void be_worker(struct supervisor *supervisor, b
 		_exit(1);
 	close(supervisor->signal_fd);
 	keeper_be_worker(config->keeper);
+	if (worker_state_own(config->shared) < 0)
+		_exit(1);
 	/* What is sent to it before it takes signals waits. */
 	exit(config->work(config->arg, first));
 }
@@ -116,22 +146,28 @@ static int start_worker(struct supervisor *supervisor)
 	return pid < 0 ? -errno : 0;
 }
 
-static void take_in(struct supervisor *supervisor)
+static void say_ready(struct supervisor *supervisor, int code, const struct error *err)
 {
-	struct keeper_report report = { .ready = false };
+	supervisor->ready = true;
+	if (!supervisor->config->ready(supervisor->config->arg, code, err))
+		supervisor->over = true;
+	else if (code == 0)
+		service_ready(supervisor->service, supervisor->pid);
+}
 
-	keeper_take_in(supervisor->config->keeper, &report);
-	if (!report.ready)
+/* What the worker has to say of itself. */
+static void hear(struct supervisor *supervisor, const struct keeper_report *report)
+{
+	if (!report->ready)
 		return;
-	supervisor->serves = report.code == 0;
-	if (!supervisor->ready)
-		supervisor->config->ready(supervisor->config->arg, report.code, &report.err);
-	else if (report.code == 0)
+	supervisor->serves = report->code == 0;
+	if (report->code == 0 && supervisor->state->ended_ns)
 		log_message(LOG_NOTICE, "another worker serves, %.1f ms after the last one ended",
 			(double)(clock_monotonic_ns() - supervisor->state->ended_ns) / 1e6);
-	else
-		log_message(LOG_ERR, "a worker could not begin to serve: %s", report.err.message);
-	supervisor->ready = true;
+	if (!supervisor->ready)
+		say_ready(supervisor, report->code, &report->err);
+	else if (report->code < 0)
+		log_message(LOG_ERR, "a worker could not begin to serve: %s", report->err.message);
 }
 
 enum end { END_KILLED, END_CRASHED, END_NOT_BEGUN };
@@ -177,56 +213,183 @@ static void give_up(struct supervisor *supervisor)
 	supervisor->status = 1;
 }
 
-/* true: it is over. */
-static bool worker_ended(struct supervisor *supervisor, int status)
+/* After a while, and as often as it takes. It is over where none can be. */
+static void start_another(struct supervisor *supervisor, int delay)
 {
-	struct error err = ERROR_INIT;
-	int delay;
-
-	take_in(supervisor);
-	if (WIFEXITED(status)) {
-		supervisor->status = WEXITSTATUS(status);
-		if (!supervisor->ready) {
-			error_set(&err, -EIO, "the daemon ended before its mount answered");
-			supervisor->config->ready(supervisor->config->arg, err.code, &err);
-		}
-		if (supervisor->status == 0 || !supervisor->ready || supervisor->state->workers == 1)
-			return true;
-	}
-	if (!supervisor->ready) {
-		error_set(&err, -EIO, "the daemon was killed before its mount answered");
-		supervisor->config->ready(supervisor->config->arg, err.code, &err);
-		supervisor->config->give_up(supervisor->config->arg);
-		supervisor->status = 1;
-		return true;
-	}
-	delay = judge(supervisor, end_of(supervisor, status));
 	while (delay >= 0) {
-		nanosleep(&(struct timespec){ .tv_sec = delay / 1000, .tv_nsec = delay % 1000 * 1000000L }, NULL);
+		sleep_ms(delay);
 		if (start_worker(supervisor) == 0)
-			return false;
+			return;
 		log_message(LOG_ERR, "no worker can be started: %s", error_text(errno));
 		delay = judge(supervisor, END_NOT_BEGUN);
 	}
 	give_up(supervisor);
-	return true;
+	supervisor->over = true;
 }
 
-/* Whoever has ended. true: it is over. */
-static bool reap(struct supervisor *supervisor)
+/* The first one, before it served. */
+static void never_served(struct supervisor *supervisor, int status)
+{
+	struct error err = ERROR_INIT;
+
+	error_set(&err, -EIO, "the daemon %s before its mount answered", WIFEXITED(status) ? "ended" : "was killed");
+	say_ready(supervisor, err.code, &err);
+	if (!WIFEXITED(status) && is_ours(supervisor))
+		supervisor->config->give_up(supervisor->config->arg);
+	supervisor->status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+	supervisor->over = true;
+}
+
+static void worker_ended(struct supervisor *supervisor, int status)
+{
+	struct keeper_report report = KEEPER_REPORT_INIT;
+
+	keeper_take_in(supervisor->config->keeper, &report);
+	hear(supervisor, &report);
+	/* Who waits there sees that it is closed. */
+	if (report.successor >= 0)
+		close(report.successor);
+	if (!supervisor->ready) {
+		never_served(supervisor, status);
+		return;
+	}
+	if (WIFEXITED(status)) {
+		supervisor->status = WEXITSTATUS(status);
+		supervisor->over |= supervisor->status == 0 || supervisor->state->workers == 1;
+	}
+	if (!supervisor->over)
+		start_another(supervisor, judge(supervisor, end_of(supervisor, status)));
+}
+
+/* Whoever has ended. */
+static void reap(struct supervisor *supervisor)
 {
 	int status;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+	while (!supervisor->over && (pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (pid == supervisor->watcher && WIFSIGNALED(status))
 			start_watcher(supervisor);
 		else if (pid == supervisor->watcher)
 			log_message(LOG_WARNING, "nobody watches the daemon any more: were it killed, its mount would stay, dead");
-		else if (pid == supervisor->worker && worker_ended(supervisor, status))
-			return true;
+		else if (pid == supervisor->worker)
+			worker_ended(supervisor, status);
 	}
-	return false;
+}
+
+/* ---- another program instead of this one ---- */
+
+/* What it has to be ended by, if it comes to that; -EBADF: it cannot be told who it is. */
+static int process_at(int channel, pid_t *ret_pid)
+{
+	struct ucred peer;
+	socklen_t size = sizeof peer;
+	int fd;
+
+	if (getsockopt(channel, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		return -EBADF;
+	*ret_pid = peer.pid;
+	fd = pidfd_open(peer.pid, 0);
+	return fd < 0 ? -EBADF : fd;
+}
+
+/* Nobody serves from here on, and what the worker has sent is taken in. -ENODEV: it has ended by itself, and with it everything. */
+static int end_worker(struct supervisor *supervisor, struct error *err)
+{
+	struct keeper_report report = KEEPER_REPORT_INIT;
+	int status = 0;
+
+	kill(supervisor->worker, SIGKILL);
+	while (waitpid(supervisor->worker, &status, 0) < 0 && errno == EINTR)
+		;
+	supervisor->worker = -1;
+	if (WIFEXITED(status)) {
+		supervisor->status = WEXITSTATUS(status);
+		supervisor->over = true;
+		return error_set(err, -ENODEV, "the mount was taken off meanwhile");
+	}
+	supervisor->state->crashed = 0;
+	supervisor->state->ended_ns = clock_monotonic_ns();
+	keeper_take_in(supervisor->config->keeper, &report);
+	if (report.successor >= 0)
+		close(report.successor);
+	return 0;
+}
+
+/* What this process is to be ended with, were it to be read. */
+static int signal_to_end_with(const struct supervisor *supervisor)
+{
+	struct pollfd fd = { supervisor->signal_fd, POLLIN, 0 };
+	struct signalfd_siginfo signal;
+
+	while (poll(&fd, 1, 0) > 0 && read(supervisor->signal_fd, &signal, sizeof signal) == sizeof signal)
+		if (signal.ssi_signo == SIGTERM || signal.ssi_signo == SIGINT)
+			return (int)signal.ssi_signo;
+	return 0;
+}
+
+/* From that store on the mount is PID's. */
+static int give_away(struct supervisor *supervisor, int channel, pid_t pid, int process, struct error *err)
+{
+	int r = end_worker(supervisor, err), signal;
+
+	if (r == 0)
+		r = handover_give(channel, supervisor->config->keeper, err);
+	if (r == 0)
+		r = handover_await(channel, err);
+	if (r < 0)
+		return r;
+	atomic_store(&supervisor->state->supervisor, pid);
+	log_message(LOG_NOTICE, "process %d serves from now on, and this one ends", (int)pid);
+	if (handover_confirm(channel, err) < 0)
+		log_message(LOG_ERR, "process %d, which serves now, was not told so: %s", (int)pid, err->message);
+	service_main_process(supervisor->service, pid);
+	signal = signal_to_end_with(supervisor);
+	if (signal)
+		pidfd_send_signal(process, signal, NULL, 0);
+	supervisor->status = 0;
+	supervisor->over = true;
+	return 0;
+}
+
+static void hand_over(struct supervisor *supervisor, int fd)
+{
+	cleanup_close int channel = fd, process = -EBADF;
+	struct pollfd ending = { .events = POLLIN };
+	struct error err = ERROR_INIT;
+	pid_t pid;
+	int r;
+
+	process = process_at(channel, &pid);
+	if (process < 0)
+		return;
+	r = handover_offer(channel, supervisor->config->shared, supervisor->config->foreground ? STDERR_FILENO : -EBADF, &err);
+	if (r == 0)
+		r = give_away(supervisor, channel, pid, process, &err);
+	if (r == 0)
+		return;
+	log_message(LOG_WARNING, "process %d was to serve, and does not: %s", (int)pid, err.message);
+	cleanup_closep(&channel);
+	channel = -EBADF;
+	if (supervisor->worker >= 0 || supervisor->over)
+		return;
+	/* If it has a worker, that ends with it, and ours waits for that (worker_state_own()). */
+	start_another(supervisor, 0);
+	ending.fd = process;
+	if (poll(&ending, 1, SAY_WHY_MS) != 1)
+		pidfd_send_signal(process, SIGKILL, NULL, 0);
+}
+
+static void take_in(struct supervisor *supervisor)
+{
+	struct keeper_report report = KEEPER_REPORT_INIT;
+
+	keeper_take_in(supervisor->config->keeper, &report);
+	hear(supervisor, &report);
+	if (report.successor >= 0 && supervisor->serves && !supervisor->stopping && !supervisor->over)
+		hand_over(supervisor, report.successor);
+	else if (report.successor >= 0)
+		close(report.successor);
 }
 
 static void loop(struct supervisor *supervisor)
@@ -235,19 +398,20 @@ static void loop(struct supervisor *supervisor)
 	struct signalfd_siginfo signal;
 	bool taken = false; /* just now: what else is sent may wait */
 
-	for (;;) {
-		if (poll(fds, taken ? 1 : 2, taken ? TAKE_IN_MS : -1) < 0)
+	while (!supervisor->over) {
+		if (poll(fds, taken ? 1 : 2, taken ? TAKE_IN_MS : service_store(supervisor->service)) < 0)
 			continue;
 		taken = !taken && fds[1].revents;
 		if (taken)
 			take_in(supervisor);
 		if (!(fds[0].revents & POLLIN) || read(supervisor->signal_fd, &signal, sizeof signal) != sizeof signal)
 			continue;
-		if (signal.ssi_signo == SIGCHLD && reap(supervisor))
-			return;
+		if (signal.ssi_signo == SIGCHLD)
+			reap(supervisor);
 		if (signal.ssi_signo == SIGTERM || signal.ssi_signo == SIGINT) {
 			supervisor->stopping = (int)signal.ssi_signo;
-			kill(supervisor->worker, supervisor->stopping);
+			if (supervisor->worker > 0)
+				kill(supervisor->worker, supervisor->stopping);
 		}
 	}
 }
@@ -270,6 +434,9 @@ int supervisor_run(const struct supervisor_config *config)
 	sigprocmask(SIG_BLOCK, &signals, &supervisor.before);
 	supervisor.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 	r = supervisor.signal_fd < 0 ? -errno : 0;
+	supervisor.service = service_new(supervisor.state->notify, config->shared, config->keeper);
+	if (!config->inherited)
+		atomic_store(&supervisor.state->supervisor, supervisor.pid);
 	if (r == 0) {
 		start_watcher(&supervisor);
 		r = start_worker(&supervisor);
@@ -280,7 +447,9 @@ int supervisor_run(const struct supervisor_config *config)
 	} else {
 		loop(&supervisor);
 	}
-	supervisor.state->detached = 1;
+	if (disown(&supervisor))
+		service_forget(supervisor.service);
+	service_free(supervisor.service);
 	stop_watcher(&supervisor);
 	if (supervisor.signal_fd >= 0)
 		close(supervisor.signal_fd);

@@ -10,6 +10,9 @@
  * A worker that ends by itself ends the supervisor, with its status. One that is killed is replaced at once; one that crashes (SIGSEGV,
  * SIGABRT, …) or cannot begin to serve, again and again, is given time, and then up: the mount is taken off, and the bare directory shows.
  * A third process, which has nothing open, waits for the supervisor's death and takes the mount off if that comes unannounced.
+ *
+ * Another program may go on in its place (fs/handover.h). Whose the mount is, is one word in the shared memory: only he, and his third
+ * process, ever take it off.
  */
 
 #include <stdbool.h>
@@ -25,11 +28,12 @@
 struct supervisor_config {
 	struct shared *shared; /* borrowed */
 	struct keeper *keeper; /* borrowed */
+	bool inherited;	       /* both are another supervisor's, who has the mount until READY says otherwise */
 	bool foreground;       /* what is said goes to standard error, too */
 	/* In the worker: its end is that of the process, with that status. FIRST: nothing is mounted yet. */
 	int (*work)(void *arg, bool first);
-	/* In the supervisor, once: the first worker serves (CODE 0), or why it does not. */
-	void (*ready)(void *arg, int code, const struct error *err);
+	/* In the supervisor, once: the first worker serves (CODE 0), or why it does not. false: all ends here, and the mount stays as it is. */
+	bool (*ready)(void *arg, int code, const struct error *err);
 	/* Take the mount off, where it is still there: in the supervisor, or in the third process. */
 	void (*give_up)(void *arg);
 	void *arg;

@@ -17,14 +17,29 @@
 #include "fs/io_choice.h"
 #include "fs/mailbox.h"
 #include "fs/shared.h"
+#include "fs/state_format.h"
 #include "store/base/hash.h"
 #include "store/component.h"
 
 #define WORKER_INIT_MAX 512u
+#define WORKER_INIT_REPLY_MAX 128u
+#define WORKER_PROGRAM_MAX 64u
+#define WORKER_NOTIFY_MAX 108u
 #define WORKER_ENDED_MAX 65536u
 
 struct worker_state {
+	/* The first supervisor's, before there is a worker: */
+	char format[STATE_FORMAT_MAX]; /* stays the first, whatever comes: it is where every program looks for it */
+	char component[COMPONENT_NAME_MAX + 1];
+	char program[WORKER_PROGRAM_MAX]; /* its version, for people; of the one that serves now */
+	struct {
+		int32_t io, write, on_failure; /* enums of fs/mount_options.h */
+		uint32_t watch, foreground, verbose;
+	} options;
+	char notify[WORKER_NOTIFY_MAX]; /* the socket of the service manager (fs/service.h); "": none */
+	uint32_t resumed;     /* the last supervisor was killed, which the journal does not say yet */
 	/* The supervisor's: */
+	atomic_int supervisor; /* the process that answers for the mount; 0: nobody any more. Only he changes it, or his third process once he is dead */
 	uint64_t workers;     /* that were started, this one included */
 	uint32_t crashed;     /* the last one ended by a signal that says that it was wrong (SIGSEGV, SIGABRT, …) */
 	uint64_t ended_ns;    /* CLOCK_MONOTONIC, when the last one ended; 0: none has */
@@ -36,6 +51,8 @@ struct worker_state {
 	uint32_t detached;    /* the mount was taken off: nobody listens any more */
 	uint32_t init_length; /* of INIT, as the kernel sent it; set when it is complete */
 	uint8_t init[WORKER_INIT_MAX];
+	uint32_t init_reply_length; /* of what it was answered; set when that is complete */
+	uint8_t init_reply[WORKER_INIT_REPLY_MAX];
 	struct io_choice_kept io;
 	uint32_t told;	      /* the kernel knows SERVED; else it may know something of BEFORE, too */
 	struct oid served, before;
@@ -67,6 +84,12 @@ static inline void worker_state_ended(struct worker_state *state, uint32_t index
 	if (i < WORKER_ENDED_MAX)
 		SHARED_PUBLISH(state->ended[i], index + 1);
 }
+
+/*
+ * This process is the one that writes here, once that has returned, and until it ends: whoever was it before is gone, with all his
+ * threads. A lock of fcntl(2), which belongs to the process and is let go of by the kernel after its memory. 0 or a negative errno.
+ */
+int worker_state_own(const struct shared *shared);
 
 static inline struct worker_state *worker_state_of(const struct shared *shared)
 {

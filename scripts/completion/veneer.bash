@@ -1,6 +1,6 @@
 # bash completion for veneer(8). Made by 'veneer help --completion'; not edited by hand.
 
-_veneer_commands='init add create record mount umount apply revert rollback switch policy status refresh log show diff help version'
+_veneer_commands='init add create record mount umount takeover apply revert rollback switch policy status refresh log show diff help version'
 
 _veneer_options()
 {
@@ -11,6 +11,7 @@ _veneer_options()
 	record) echo ' --message -m --label --fixes --restart --reboot --supersedes --dry-run' ;;
 	mount) echo ' --io --write --on-failure --watch --foreground --dry-run' ;;
 	umount) echo ' --dry-run' ;;
+	takeover) echo ' --dry-run' ;;
 	apply) echo ' --dry-run' ;;
 	revert) echo ' --all --dry-run' ;;
 	rollback) echo ' --dry-run' ;;

@@ -18,6 +18,11 @@ static int repo_sync(const char *path, struct error *err)
 	return 0;
 }
 
+int repo_prepare(struct error *err)
+{
+	return library_start(err);
+}
+
 int repo_init(const char *path, struct error *err)
 {
 	git_repository_init_options options;

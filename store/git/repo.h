@@ -43,6 +43,8 @@ int oid_from_hex(const char *hex, size_t len, struct oid *ret); /* exactly 40 lo
 bool oid_equal(const struct oid *a, const struct oid *b);
 bool oid_is_zero(const struct oid *oid);
 
+/* Load now what the first call of the next two would load, which may lie under a mount later. -EOPNOTSUPP: it is not installed. */
+int repo_prepare(struct error *err);
 /* A bare repository at PATH (the directory may exist, empty). Not an error where it is one already. */
 int repo_init(const char *path, struct error *err);
 int repo_open(const char *path, struct repo **ret, struct error *err);

@@ -3,7 +3,7 @@
 /*
  * kill_load DIRECTORY PROCESSES SECONDS [SUPERVISOR KILLS PAUSE-MS]: PROCESSES work in directories of their own in DIRECTORY, each operation
  * with what must come of it, for SECONDS, or until the worker of SUPERVISOR (a process id) has been killed KILLS times, each time after a
- * pause of up to PAUSE-MS at random. Prints one line:
+ * pause of up to PAUSE-MS at random; SIGTERM ends it sooner. Prints one line:
  *
  *     OPERATIONS operations, FAILURES failed, KILLS kills; longest MS ms; of N that took a kill's time: median MS ms
  *
@@ -368,6 +368,10 @@ static void kill_workers(pid_t supervisor, unsigned long kills, unsigned long pa
 	}
 }
 
+static void wake(int signal)
+{
+}
+
 static int compare_floats(const void *a, const void *b)
 {
 	float x = *(const float *)a, y = *(const float *)b;
@@ -392,6 +396,7 @@ int main(int argc, char **argv)
 		if (fork() == 0)
 			work(argv[1], i);
 	}
+	sigaction(SIGTERM, &(struct sigaction){ .sa_handler = wake }, NULL); /* sleep(3) ends */
 	if (argc == 7)
 		kill_workers((pid_t)strtol(argv[4], NULL, 10), strtoul(argv[5], NULL, 10), strtoul(argv[6], NULL, 10));
 	else

@@ -20,7 +20,7 @@ static ino_t inode_of(int fd)
 
 static void take_in(struct keeper *keeper)
 {
-	struct keeper_report report = { .ready = false };
+	struct keeper_report report = KEEPER_REPORT_INIT;
 
 	keeper_take_in(keeper, &report);
 	cr_assert_not(report.ready);
@@ -98,7 +98,7 @@ Test(keeper, several_of_one_key)
 Test(keeper, ready)
 {
 	struct keeper *keeper = keeper_new();
-	struct keeper_report report = { .ready = false };
+	struct keeper_report report = KEEPER_REPORT_INIT;
 	struct error err = ERROR_INIT;
 
 	error_set(&err, -EIO, "what went wrong");
@@ -107,5 +107,72 @@ Test(keeper, ready)
 	cr_assert(report.ready);
 	cr_assert_eq(report.code, -EIO);
 	cr_assert_str_eq(report.err.message, "what went wrong");
+	keeper_free(keeper);
+}
+
+struct copies {
+	uint64_t keys[8];
+	size_t count;
+	int result; /* of the next call */
+};
+
+static int add_copy(void *arg, uint64_t key, int fd)
+{
+	struct copies *copies = arg;
+
+	cr_assert(fd >= 0);
+	if (copies->result == 0)
+		copies->keys[copies->count++] = key;
+	return copies->result;
+}
+
+static int remove_copies(void *arg, uint64_t key, int fd)
+{
+	struct copies *copies = arg;
+	size_t left = 0;
+
+	if (copies->result != 0)
+		return copies->result;
+	for (size_t i = 0; i < copies->count; i++) {
+		if (copies->keys[i] != key)
+			copies->keys[left++] = copies->keys[i];
+	}
+	copies->count = left;
+	return 0;
+}
+
+/* Somebody else has copies of what stays; what does not was never sent, and what he has no room for is sent later. */
+Test(keeper, copies)
+{
+	struct keeper *keeper = keeper_new();
+	struct copies copies = { .count = 0 };
+
+	cr_assert_eq(keeper_put(keeper, 1, open("/dev/null", O_RDONLY | O_CLOEXEC)), 0);
+	cr_assert_eq(keeper_put(keeper, 2, open("/dev/null", O_RDONLY | O_CLOEXEC)), 0);
+	cr_assert(keeper_copy(keeper, add_copy, remove_copies, &copies), "what is new waits for the next round");
+	cr_assert_eq(copies.count, 0);
+	keeper_drop(keeper, 1);
+	take_in(keeper);
+	copies.result = -EAGAIN;
+	cr_assert(keeper_copy(keeper, add_copy, remove_copies, &copies), "there was no room");
+	copies.result = 0;
+	cr_assert_not(keeper_copy(keeper, add_copy, remove_copies, &copies));
+	cr_assert_eq(copies.count, 1);
+	cr_assert_eq(copies.keys[0], 2);
+	/* Two of one key: the end of one copy is that of both, and the other is sent again. */
+	cr_assert_eq(keeper_put(keeper, 2, open("/dev/zero", O_RDONLY | O_CLOEXEC)), 0);
+	keeper_is_copied(keeper);
+	keeper_drop(keeper, 2);
+	take_in(keeper);
+	copies.result = -EAGAIN;
+	cr_assert(keeper_copy(keeper, add_copy, remove_copies, &copies));
+	cr_assert_eq(copies.count, 1);
+	copies.result = 0;
+	cr_assert_not(keeper_copy(keeper, add_copy, remove_copies, &copies));
+	cr_assert_eq(copies.count, 1);
+	keeper_drop(keeper, 2);
+	take_in(keeper);
+	cr_assert_not(keeper_copy(keeper, add_copy, remove_copies, &copies));
+	cr_assert_eq(copies.count, 0);
 	keeper_free(keeper);
 }
