@@ -76,7 +76,8 @@ static int leave_mounts(struct error *err)
 	if (unshare(CLONE_NEWNS) < 0)
 		return error_errno(err, errno, "a mount namespace of its own");
 	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return error_errno(err, errno, "keep mounts to itself");
+		return errno == EINVAL ? error_set(err, -EINVAL, "the root directory of this process is no mount point: run it outside of chroot(2)") :
+					 error_errno(err, errno, "keep mounts to itself");
 	do
 		r = mounts_each_ours(take_off, NULL, err);
 	while (r > 0);

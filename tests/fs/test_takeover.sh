@@ -179,6 +179,7 @@ served_or_bare() { [[ $(T=5 t cat "$BASE/patched" 2>/dev/null) = [on]* ]]; }
 # Mounted in one namespace, asked for in another, where it is not seen.
 case_another_namespace() {
 	mounted
+	mountpoint -q / || skip 'no mount namespace of its own can be made in a chroot'
 	assert_refused 1 "does not see its mount" t unshare -m sh -c 'umount -l "$1" && exec "$2" --store "$3" takeover thing' sh "$BASE" "$NEXT" "$STORE"
 	still_serves "$FS_DAEMON"
 	fs_umount thing "$BASE"
@@ -187,6 +188,7 @@ case_another_namespace() {
 # The program and all of its libraries lie under the mount: it must not wait for itself, now or when its memory is wanted back.
 case_under_its_own_mount() {
 	fs_setup
+	mountpoint -q / || skip 'no mount namespace of its own can be made in a chroot'
 	BASE=$SCRATCH/base
 	mkdir "$BASE"
 	cp "$VENEER" "$BASE/veneer"
