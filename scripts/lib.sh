@@ -10,7 +10,8 @@ BUILD_PACKAGES='gcc libc6-dev make cmake ninja-build pkg-config libfuse3-dev lib
 # shellcheck disable=SC2034
 RUN_PACKAGES='fuse3 git mount util-linux'
 # shellcheck disable=SC2034
-TEST_PACKAGES='libcriterion-dev attr acl jq procps e2fsprogs xz-utils util-linux-extra debootstrap'
+TEST_PACKAGES='libcriterion-dev attr acl jq procps e2fsprogs xz-utils util-linux-extra debootstrap
+	xfsprogs btrfs-progs'
 # shellcheck disable=SC2034
 CLANG_PACKAGES='clang'
 
