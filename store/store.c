@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -139,6 +140,9 @@ int store_init(const char *path, bool *ret_existed, struct error *err)
 		r = init_directory(path, &fd, err);
 	if (r < 0)
 		return r;
+	/* Two at once would clear away each other's work. */
+	if (flock(fd, LOCK_EX) < 0)
+		return error_errno(err, errno, "lock '%s'", path);
 	canonical = realpath(path, NULL);
 	repository = canonical ? path_join(canonical, STORE_REPOSITORY) : NULL;
 	if (!repository)

@@ -4,17 +4,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/base/tree_remove.h"
 #include "store/git/internal.h"
 
-/* A fresh repository is some twenty small files; one call makes them all durable. */
-static int repo_sync(const char *path, struct error *err)
+/*
+ * A fresh repository is some twenty small files; one call makes them all durable, before they get the name that makes them a
+ * repository: a power cut in between could leave some of them empty, and nobody could tell that from damage.
+ */
+static int repo_publish(const char *made, const char *path, struct error *err)
 {
-	cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int fd = open(made, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
-		return error_errno(err, errno, "open '%s'", path);
+		return error_errno(err, errno, "open '%s'", made);
 	if (syncfs(fd) < 0)
-		return error_errno(err, errno, "sync '%s'", path);
+		return error_errno(err, errno, "sync '%s'", made);
+	if (rename(made, path) < 0)
+		return error_errno(err, errno, "make the repository '%s'", path);
 	return 0;
 }
 
@@ -23,9 +29,33 @@ int repo_prepare(struct error *err)
 	return library_start(err);
 }
 
-int repo_init(const char *path, struct error *err)
+static int repo_make(const char *path, struct error *err)
 {
 	git_repository_init_options options;
+	git_repository *git = NULL;
+	cleanup_free char *made = NULL;
+	int rc;
+
+	if (asprintf(&made, "%s.new", path) < 0) {
+		made = NULL;
+		return error_errno(err, ENOMEM, "make the repository '%s'", path);
+	}
+	rc = tree_remove(AT_FDCWD, made); /* of one that was cut short */
+	if (rc < 0)
+		return error_errno(err, -rc, "remove '%s'", made);
+	libgit2.repository_init_options_init(&options, GIT_REPOSITORY_INIT_OPTIONS_VERSION);
+	options.flags = GIT_REPOSITORY_INIT_BARE | GIT_REPOSITORY_INIT_MKDIR;
+	options.initial_head = "main";
+	options.description = "store of veneer; refs/veneer/ names what is served";
+	rc = libgit2.repository_init_ext(&git, made, &options);
+	libgit2.repository_free(git);
+	if (rc < 0)
+		return git_failure(err, rc, -EIO, "make the repository '%s'", path);
+	return repo_publish(made, path, err);
+}
+
+int repo_init(const char *path, struct error *err)
+{
 	git_repository *git = NULL;
 	int rc = library_start(err);
 
@@ -33,19 +63,7 @@ int repo_init(const char *path, struct error *err)
 		return rc;
 	rc = libgit2.repository_open_bare(&git, path);
 	libgit2.repository_free(git);
-	if (rc == 0)
-		return 0;
-	git = NULL;
-	libgit2.repository_init_options_init(&options, GIT_REPOSITORY_INIT_OPTIONS_VERSION);
-	/* One that a crash left half-made is completed. */
-	options.flags = GIT_REPOSITORY_INIT_BARE | GIT_REPOSITORY_INIT_MKDIR;
-	options.initial_head = "main";
-	options.description = "store of veneer; refs/veneer/ names what is served";
-	rc = libgit2.repository_init_ext(&git, path, &options);
-	libgit2.repository_free(git);
-	if (rc < 0)
-		return git_failure(err, rc, -EIO, "make the repository '%s'", path);
-	return repo_sync(path, err);
+	return rc < 0 ? repo_make(path, err) : 0;
 }
 
 /* The backend (or the errno of making it, RC) becomes the odb's. */

@@ -108,11 +108,44 @@ case_an_image_is_the_disk() {
 	power_end
 }
 
+# A neighbour on the same filesystem syncs all the time: with it, everybody's half-made directories reach the disk.
+neighbour() {
+	while [ ! -e "$SCRATCH/quiet" ]; do
+		echo x >>"$DISK/neighbour"
+		sync "$DISK/neighbour"
+	done
+}
+
+with_neighbour() {
+	local pid
+	neighbour &
+	pid=$!
+	fs_remember_pid "$pid"
+	"$@"
+	: >"$SCRATCH/quiet"
+	wait "$pid"
+}
+
+case_ext4_init() {
+	power_begin ext4
+	EXPECT=
+	with_neighbour power_step again v init
+	power_end
+	power_verify 60
+}
+
 case_ext4() {
 	power_begin ext4
 	whole_series
 	power_end
 	power_verify 40
+}
+
+case_ext4_with_a_neighbour() {
+	power_begin ext4
+	with_neighbour whole_series
+	power_end
+	power_verify 30
 }
 
 # The daemon writes.

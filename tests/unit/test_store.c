@@ -69,6 +69,24 @@ Test(store, init_completes_what_was_cut_short)
 	must_pass(store_open(path_in(dir, "s"), &store, &err));
 }
 
+/* What a power cut leaves of a repository has not its name yet. */
+Test(store, init_clears_half_a_repository_away)
+{
+	temporary_directory_auto dir = temporary_directory_make();
+	cleanup_store struct store *store = NULL;
+	bool existed = true;
+
+	cr_assert_eq(mkdir(path_in(dir, "s"), 0700), 0);
+	cr_assert_eq(mkdir(path_in(dir, "s/objects"), 0700), 0);
+	cr_assert_eq(mkdir(path_in(dir, "s/git.new"), 0755), 0);
+	cr_assert_eq(close(creat(path_in(dir, "s/git.new/packed-refs"), 0600)), 0);
+	must_pass(store_init(path_in(dir, "s"), &existed, &err));
+	cr_assert_not(existed);
+	cr_assert_lt(access(path_in(dir, "s/git.new"), F_OK), 0);
+	cr_assert_lt(access(path_in(dir, "s/git/packed-refs"), F_OK), 0);
+	must_pass(store_open(path_in(dir, "s"), &store, &err));
+}
+
 Test(store, init_in_an_empty_directory)
 {
 	temporary_directory_auto dir = temporary_directory_make();
