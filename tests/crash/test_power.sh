@@ -271,6 +271,63 @@ case_declared_syncfs() {
 	power_end
 }
 
+# ---- killed first, then the power ----
+
+# dying CALL COMMAND…: the command is killed when it wants to make something durable for the CALL-th time.
+dying() {
+	local call=$1
+	shift
+	# In a shell of its own, which keeps to itself what it says of the dead.
+	! (NO_SYNC=die NO_SYNC_CALL=$call LD_PRELOAD=$VENEER_TOOLS/no_sync.so "$VENEER" --store "$STORE" "$@" || exit 1) >/dev/null 2>&1
+}
+
+# A patch of its own, made by a command that is killed, and by another one.
+create_again() {
+	local label=n$1
+	cp -a "$SCRATCH/scene/base" "$SCRATCH/scene/$label"
+	echo "by $label" | tee "$SCRATCH/scene/$label/file" >"$SCRATCH/scene/$label/new"
+	dying "$1" create thing -m "$label" --label "$label" --from "$SCRATCH/scene/$label" || KILLED=
+	# Where the patch is there already, nobody has been told so.
+	if fs_ref "thing/patches/$label" >/dev/null; then
+		sync -f "$DISK"
+	else
+		must v create thing -m "$label" --label "$label" --from "$SCRATCH/scene/$label"
+	fi
+}
+
+apply_again() {
+	dying "$1" switch thing "$2" || KILLED=
+	must v switch thing "$2"
+}
+
+# What a killed command has left, and the next one finds and takes as done, must be durable when that one returns.
+killed_first() {
+	local call
+	! fs_sanitized || skip 'a sanitizer wants to be the first library that is loaded'
+	power_begin "$1"
+	make_scene
+	EXPECT=
+	power_step again v init
+	power_step once:base v add thing "$BASE" --base-version 1.0
+	KILLED=yes
+	for ((call = 1; call < 60; call++)); do
+		power_step never create_again $call
+		[ -n "$KILLED" ] || break
+	done
+	[ $call -gt 8 ] || fail "only $call commands were killed"
+	KILLED=yes
+	for ((call = 1; call < 60; call++)); do
+		power_step never apply_again $call n$call
+		[ -n "$KILLED" ] || break
+	done
+	[ $call -gt 3 ] || fail "only $call commands were killed"
+	power_end
+	power_verify "$2"
+}
+
+case_ext4_killed_first() { killed_first ext4 20; }
+case_btrfs_killed_first() { killed_first btrfs 20; }
+
 # ---- it notices ----
 
 # without_sync WHAT: from here on veneer makes WHAT durable in name only.
