@@ -45,6 +45,7 @@ struct content *content_new(const struct view_entry *entry)
 	content->identity = entry->identity;
 	content->object = entry->object;
 	content->blob = entry->blob;
+	content->blocks = object_blocks_ref(entry->blocks);
 	if (entry->target) {
 		content->target = strdup(entry->target);
 		if (!content->target) {
@@ -75,6 +76,7 @@ void content_unref(struct content *content)
 {
 	if (!content || atomic_fetch_sub_explicit(&content->users, 1, memory_order_acq_rel) != 1)
 		return;
+	object_blocks_unref(content->blocks);
 	free(content->target);
 	meta_release(&content->meta);
 	free(content);
@@ -82,12 +84,12 @@ void content_unref(struct content *content)
 
 /* ---- as bytes ---- */
 
-/* Then the target with its NUL, if it has one, and the attributes: each name with its NUL, and its value. */
+/* Then the blocks' sums, the target with its NUL, if it has one, and the attributes: each name with its NUL, and its value. */
 struct packed {
 	struct stat st;
 	struct hash128 identity, object;
 	struct oid blob;
-	uint32_t kind, target_size, xattr_count;
+	uint32_t kind, target_size, xattr_count, block_count;
 };
 
 void content_pack(const struct content *content, struct strbuf *sb)
@@ -102,7 +104,10 @@ void content_pack(const struct content *content, struct strbuf *sb)
 	packed.kind = content->kind;
 	packed.target_size = content->target ? (uint32_t)strlen(content->target) + 1 : 0;
 	packed.xattr_count = (uint32_t)content->meta.xattr_count;
+	packed.block_count = content->blocks ? (uint32_t)content->blocks->count : 0;
 	strbuf_add(sb, &packed, sizeof packed);
+	if (content->blocks)
+		strbuf_add(sb, content->blocks->sums, packed.block_count * sizeof *content->blocks->sums);
 	strbuf_add(sb, content->target, packed.target_size);
 	for (size_t i = 0; i < content->meta.xattr_count; i++) {
 		const struct meta_xattr *xattr = &content->meta.xattrs[i];
@@ -136,6 +141,17 @@ static const char *take_string(struct reader *reader)
 	return take(reader, strnlen(reader->at, reader->left) + 1);
 }
 
+/* COUNT sums of a file of SIZE bytes. */
+static struct object_blocks *take_blocks(struct reader *reader, uint64_t size, uint32_t count)
+{
+	const char *sums = count == object_block_count(size) ? take(reader, count * sizeof(uint64_t)) : NULL;
+	struct object_blocks *blocks = sums ? object_blocks_new(size) : NULL;
+
+	if (blocks)
+		memcpy(blocks->sums, sums, count * sizeof *blocks->sums);
+	return blocks;
+}
+
 static bool take_xattr(struct reader *reader, struct meta *meta)
 {
 	const char *name = take_string(reader), *length = name ? take(reader, sizeof(uint32_t)) : NULL, *value;
@@ -166,7 +182,11 @@ struct content *content_unpack(const void *bytes, size_t size)
 	content->object = packed.object;
 	content->blob = packed.blob;
 	content->meta.present = META_XATTRS;
-	if (packed.target_size) {
+	if (packed.block_count) {
+		content->blocks = take_blocks(&reader, (uint64_t)content->st.st_size, packed.block_count);
+		good = content->blocks;
+	}
+	if (good && packed.target_size) {
 		target = take(&reader, packed.target_size);
 		content->target = target && !target[packed.target_size - 1] ? strdup(target) : NULL;
 		good = content->target;

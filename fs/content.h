@@ -19,6 +19,7 @@ struct content {
 	struct stat st;	     /* complete, st_ino included */
 	struct hash128 identity;
 	struct hash128 object;
+	struct object_blocks *blocks; /* counted; of a file whose parts can be known to be right (store/object_blocks.h); NULL: it needs none */
 	struct oid blob;
 	char *target;	     /* symlink */
 	struct meta meta;    /* holds the xattrs */

@@ -18,6 +18,8 @@ struct fact {
 	struct hash128 hash;
 	uint64_t size;
 	uint64_t verified; /* fingerprint of the object's file; 0: not read yet */
+	uint64_t epoch;	   /* of the map, when it was read: of an earlier one it says nothing */
+	const struct object_blocks *blocks; /* counted; NULL: not known */
 };
 
 struct blobmap {
@@ -28,6 +30,7 @@ struct blobmap {
 	size_t count, alloc;
 	uint32_t *slots; /* owned; open addressing: index of a fact + 1, 0: free */
 	size_t slot_count; /* a power of two, at least twice COUNT */
+	uint64_t epoch;	   /* blobmap_forget_verified() was called so often */
 };
 
 struct blobmap *blobmap_new(int cache_fd)
@@ -41,10 +44,13 @@ struct blobmap *blobmap_new(int cache_fd)
 	return map;
 }
 
+static void table_clear(struct blobmap *map);
+
 void blobmap_free(struct blobmap *map)
 {
 	if (!map)
 		return;
+	table_clear(map);
 	if (map->fd >= 0)
 		close(map->fd);
 	free(map->facts);
@@ -116,6 +122,8 @@ static int table_add(struct blobmap *map, const struct fact *fact)
 
 static void table_clear(struct blobmap *map)
 {
+	for (size_t i = 0; i < map->count; i++)
+		object_blocks_unref(map->facts[i].blocks);
 	map->count = 0;
 	if (map->slots)
 		memset(map->slots, 0, map->slot_count * sizeof *map->slots);
@@ -150,10 +158,10 @@ static bool record_decode(const uint8_t record[BLOBMAP_RECORD_BYTES], struct fac
 {
 	if (get_be64(record + FACT_BYTES) != hash64_of(record, FACT_BYTES))
 		return false;
+	*ret = (struct fact){ .verified = 0 };
 	memcpy(ret->blob.id, record, 20);
 	memcpy(ret->hash.bytes, record + 20, 16);
 	ret->size = get_be64(record + 36);
-	ret->verified = 0;
 	return true;
 }
 
@@ -263,7 +271,7 @@ bool blobmap_find(struct blobmap *map, const struct oid *blob, struct hash128 *r
 
 int blobmap_add(struct blobmap *map, const struct oid *blob, const struct hash128 *hash, uint64_t size)
 {
-	struct fact fact = { *blob, *hash, size, 0 };
+	struct fact fact = { .blob = *blob, .hash = *hash, .size = size };
 	int r = ensure_loaded(map);
 
 	if (r < 0)
@@ -277,6 +285,7 @@ int blobmap_add(struct blobmap *map, const struct oid *blob, const struct hash12
 	r = table_add(map, &fact);
 	if (r == -EEXIST) {
 		/* Ours was just found by hashing; what was known came from a file. */
+		object_blocks_unref(map->facts[map->slots[slot_of(map, blob)] - 1].blocks);
 		map->facts[map->slots[slot_of(map, blob)] - 1] = fact;
 		if (map->fd >= 0)
 			close(TAKE_FD(map->fd));
@@ -292,15 +301,44 @@ uint64_t blobmap_verified(struct blobmap *map, const struct oid *blob)
 {
 	const struct fact *fact = fact_find(map, blob);
 
-	return fact ? fact->verified : 0;
+	return fact && fact->epoch == map->epoch ? fact->verified : 0;
 }
 
 void blobmap_set_verified(struct blobmap *map, const struct oid *blob, uint64_t fingerprint)
 {
 	struct fact *fact = fact_find(map, blob);
 
-	if (fact)
-		fact->verified = fingerprint;
+	if (!fact)
+		return;
+	fact->verified = fingerprint;
+	fact->epoch = map->epoch;
+}
+
+void blobmap_forget_verified(struct blobmap *map, const struct oid *kept, size_t count)
+{
+	map->epoch++;
+	for (size_t i = 0; i < count; i++) {
+		struct fact *fact = fact_find(map, &kept[i]);
+
+		if (fact && fact->epoch == map->epoch - 1)
+			fact->epoch = map->epoch;
+	}
+}
+
+const struct object_blocks *blobmap_blocks(struct blobmap *map, const struct oid *blob)
+{
+	const struct fact *fact = fact_find(map, blob);
+
+	return fact ? fact->blocks : NULL;
+}
+
+void blobmap_set_blocks(struct blobmap *map, const struct oid *blob, const struct object_blocks *blocks)
+{
+	struct fact *fact = fact_find(map, blob);
+
+	if (!fact || !blocks || fact->blocks)
+		return;
+	fact->blocks = object_blocks_ref(blocks);
 }
 
 size_t blobmap_count(struct blobmap *map)

@@ -28,6 +28,7 @@
 
 #include "store/base/hash.h"
 #include "store/git/repo.h"
+#include "store/object_blocks.h"
 
 #define BLOBMAP_FILE "blobs"
 #define BLOBMAP_RECORD_BYTES 52u
@@ -48,6 +49,12 @@ int blobmap_add(struct blobmap *map, const struct oid *blob, const struct hash12
  */
 uint64_t blobmap_verified(struct blobmap *map, const struct oid *blob);
 void blobmap_set_verified(struct blobmap *map, const struct oid *blob, uint64_t fingerprint);
+/* From now on no file was read (0), but those of the COUNT blobs that were until now. */
+void blobmap_forget_verified(struct blobmap *map, const struct oid *kept, size_t count);
+/* What the blocks of BLOB's object hash to (borrowed; NULL: not known); known to this map alone, too. */
+const struct object_blocks *blobmap_blocks(struct blobmap *map, const struct oid *blob);
+/* BLOCKS is counted by the map, where it knows BLOB. */
+void blobmap_set_blocks(struct blobmap *map, const struct oid *blob, const struct object_blocks *blocks);
 size_t blobmap_count(struct blobmap *map);
 
 static inline void blobmap_freep(struct blobmap **map)

@@ -4,12 +4,13 @@
 
 /*
  * Objects: the plain bytes of served files, one read-only file each, named by XXH3-128:
- * objects/ab/cdef…. A cache: whatever is missing or damaged is made again from its git blob.
+ * objects/ab/cdef…. A cache: whatever is missing or damaged is made again from its git blob. A file that is
+ * damaged is mended where it is, so that whoever has it open or mapped has the right bytes, too; what cannot be mended (no regular
+ * file, one with other names, a disk that does not take it) is replaced, and who has it open keeps what he has.
  *
  * Writing: O_TMPFILE → write → durable → linkat(2) to its name → directories durable (object_sync_all(),
  * once for many). Where the name exists: equal bytes are success; a file that does
- * not hash to its name is damaged and replaced (who has it open keeps what he has); a file that does
- * and yet has other bytes is a collision of the hash, -EEXIST.
+ * not hash to its name is damaged, and made again; a file that does and yet has other bytes is a collision of the hash, -EEXIST.
  *
  * Calling sequence: object_put() and object_materialise() as often as needed, then object_sync_all().
  * Each object costs an fsync, unless the first call is object_batch_begin(): then the files are made
@@ -25,6 +26,7 @@
 
 #include "store/base/error.h"
 #include "store/base/hash.h"
+#include "store/object_blocks.h"
 #include "store/store.h"
 
 #define OBJECT_BYTES_MAX (4ull << 30)
@@ -39,7 +41,7 @@ int object_put(struct store *store, const void *data, size_t size, struct hash12
  * See to it that the object of the git blob OID is on disk. The blob is inflated and hashed (its git id
  * checked by libgit2's strict reading), unless store->blobs knows which object it is and that file
  * hashes to its name: found by reading it the first time, by its fingerprint (inode, size, mtime,
- * ctime) from then on, as long as STORE is open. A damaged file is made again, and the log says so.
+ * ctime) from then on, as long as STORE is open and objects_distrust() is not called. A damaged file is made again, and the log says so.
  * Where EXPECTED is not NULL: -EBADMSG when the content hashes to something else. The content's own
  * size in *RET_SIZE; comparing it with what metadata says is the caller's. Durable after
  * object_sync_all().
@@ -60,6 +62,30 @@ struct object_query {
  */
 int objects_find(struct store *store, struct object_query *queries, size_t count, struct error *err);
 
+/*
+ * A disk can lose what it was given without a trace in any fingerprint. So from now on a fingerprint says nothing, and each object is
+ * read before it is relied on, but for those of the COUNT blobs: they are in use as they are, and somebody else looks after them.
+ */
+void objects_distrust(struct store *store, const struct oid *blobs, size_t count);
+/*
+ * What the blocks of object HASH, that of BLOB, hash to, counted: *RET NULL where it needs none. The file is read where that is not
+ * known, and is then whole. As object_verify(), and -ENOMEM.
+ */
+int object_find_blocks(struct store *store, const struct oid *blob, const struct hash128 *hash, uint64_t size,
+	struct object_blocks **ret, struct error *err);
+/*
+ * The object HASH, of SIZE bytes, is made again from BLOB where it is not whole: on the disk, as far as the filesystem lets it be
+ * seen, and in the page cache. What was wrong in DAMAGE, which is untouched where nothing was. Durable; no batch may be open. A
+ * negative errno: it is not whole, for git's blob is damaged, too, or the disk does not take it.
+ */
+int object_heal(struct store *store, const struct oid *blob, const struct hash128 *hash, uint64_t size,
+	struct error *damage, struct error *err);
+/*
+ * How many damaged objects STORE has found and made again on its way to something else since this was last asked; what they were,
+ * as a sentence for the journal, appended to RET.
+ */
+unsigned object_take_healed(struct store *store, struct strbuf *ret);
+
 /* From here to object_sync_all() or _abort(), objects need not be there under their names. In a batch already: nothing. */
 int object_batch_begin(struct store *store, struct error *err);
 /* Forget those of the batch that have no name yet, and end it; no batch: does nothing. */
@@ -79,5 +105,17 @@ int object_open_pending(struct store *store, const struct hash128 *hash, uint64_
 int object_open(int objects_fd, const struct hash128 *hash, uint64_t size, struct error *err);
 /* Read it all and compare with its name: 0, -ENOENT, -EBADMSG. */
 int object_verify(int objects_fd, const struct hash128 *hash, uint64_t size, struct error *err);
+/* The same; *RET has what its blocks hash to, counted, or NULL where it needs none. */
+int object_verify_blocks(int objects_fd, const struct hash128 *hash, uint64_t size, struct object_blocks **ret, struct error *err);
+/*
+ * The same of what the disk has, past the page cache, from which nothing is taken and to which nothing is added, where the filesystem
+ * knows how (O_DIRECT). Read in pieces of OBJECT_PIECE_BYTES, with PAUSE called after each (may be NULL; it stops
+ * by a negative errno, which is returned).
+ */
+#define OBJECT_PIECE_BYTES (1u << 20)
+int object_verify_disk(int objects_fd, const struct hash128 *hash, uint64_t size, int (*pause)(void *arg, size_t bytes), void *arg,
+	struct error *err);
+/* An O_DIRECT fd, or a negative errno: -EINVAL where the filesystem does not know that. */
+int object_open_direct(int objects_fd, const char *path);
 
 #endif

@@ -184,6 +184,7 @@ void store_free(struct store *store)
 	if (store->repo)
 		repo_free(store->repo);
 	object_batch_abort(store);
+	strbuf_release(&store->healed);
 	blobmap_free(store->blobs);
 	fingerprints_free(store->fingerprints);
 	close_fd(store->run_fd);

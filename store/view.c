@@ -196,6 +196,8 @@ void view_unref(struct view *view)
 	/* acq_rel: the last user sees all that the others did before they let go. */
 	if (!view || atomic_fetch_sub_explicit(&view->references, 1, memory_order_acq_rel) > 1)
 		return;
+	for (size_t i = 0; view->entries && i < view->count; i++)
+		object_blocks_unref(view->entries[i].blocks);
 	pool_release(&view->pool);
 	view_unref(view->origin);
 	free(view->entries);

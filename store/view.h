@@ -29,6 +29,7 @@
 #include "store/base/hash.h"
 #include "store/component.h"
 #include "store/meta.h"
+#include "store/object_blocks.h"
 #include "store/store.h"
 
 struct view;
@@ -60,6 +61,7 @@ struct view_entry {
 	dev_t device;		/* st_rdev */
 	struct oid blob;	/* file, symlink */
 	struct hash128 object;	/* file: its address */
+	const struct object_blocks *blocks; /* file, once completed: what its blocks hash to; NULL where it needs none. Counted by the view */
 	const char *target;	/* symlink, NUL-terminated */
 	const struct meta_xattr *xattrs;
 	size_t xattr_count;

@@ -146,6 +146,19 @@ static int find_objects(struct complete *complete, struct error *err)
 	return objects_find(complete->store, complete->objects, complete->object_count, err);
 }
 
+/* By these a reader's share of it is known to be right. */
+static int find_blocks(struct complete *complete, struct view_entry *entry, struct error *err)
+{
+	struct object_blocks *blocks = NULL;
+	int r = object_find_blocks(complete->store, &entry->blob, &entry->object, entry->size, &blocks, err);
+
+	if (r < 0)
+		return error_prefix(err, r, "'%s'", strbuf_text(&complete->path));
+	object_blocks_unref(entry->blocks);
+	entry->blocks = blocks;
+	return 0;
+}
+
 static int complete_object(struct complete *complete, struct view_entry *entry, const struct object_query *found,
 	struct error *err)
 {
@@ -165,7 +178,7 @@ static int complete_object(struct complete *complete, struct view_entry *entry, 
 		return error_set(err, -EBADMSG, "'%s': its object has %llu bytes, its blob %llu", path,
 			(unsigned long long)size, (unsigned long long)entry->size);
 	entry->present |= META_OBJECT;
-	return 0;
+	return find_blocks(complete, entry, err);
 }
 
 /* FILES: how many files were completed before. */

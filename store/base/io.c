@@ -46,6 +46,25 @@ ssize_t io_pread(int fd, void *buf, size_t len, uint64_t offset)
 	return (ssize_t)done;
 }
 
+ssize_t io_pread_direct(int fd, void *buf, size_t len, uint64_t offset)
+{
+	size_t done = 0;
+
+	/* What ends within a sector is the end of the file, behind which nothing can be asked for. */
+	while (done < len && done % IO_DIRECT_ALIGNMENT == 0) {
+		ssize_t n = pread(fd, (char *)buf + done, len - done, (off_t)(offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
 int io_write(int fd, const void *buf, size_t len)
 {
 	size_t done = 0;

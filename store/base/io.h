@@ -15,6 +15,9 @@
 /* Bytes read: LEN, or fewer only at the end of the file; negative errno. */
 ssize_t io_read(int fd, void *buf, size_t len);
 ssize_t io_pread(int fd, void *buf, size_t len, uint64_t offset);
+/* The same of an fd that is O_DIRECT: BUF, LEN and OFFSET are multiples of IO_DIRECT_ALIGNMENT. -EINVAL: the disk wants larger ones. */
+#define IO_DIRECT_ALIGNMENT 4096u
+ssize_t io_pread_direct(int fd, void *buf, size_t len, uint64_t offset);
 /* All of it, or a negative errno. */
 int io_write(int fd, const void *buf, size_t len);
 int io_pwrite(int fd, const void *buf, size_t len, uint64_t offset);
