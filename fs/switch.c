@@ -15,10 +15,13 @@
 #include "store/base/cleanup.h"
 #include "store/base/clock.h"
 #include "store/base/log.h"
+#include "store/object.h"
 
 #define DRAIN_TIMEOUT_MS 10000
 #define HEALTH_BYTES 512
 #define JOURNAL_LOOK_BACK 64
+/* Who switches to and fro need not read each time: 1,000 files take some milliseconds (docs/decisions/self-healing.md). */
+#define OBJECT_TRUSTED_SECONDS 30
 /* Of the views that were served last: so many are kept, and none that is larger. */
 #define LOADED_MAX 4
 #define LOADED_BYTES_MAX (2u << 20)
@@ -180,6 +183,22 @@ static void look_at_served(struct switcher *switcher)
 		switcher->served_found = NULL;
 }
 
+/*
+ * What is about to be served is read before it is, whatever its files look like, but for what was read a moment ago, and for what is
+ * served already, after which the scrub looks.
+ */
+static void distrust_objects(struct switcher *switcher)
+{
+	cleanup_view struct view *served = overlay_view(switcher->session->overlay);
+	size_t count = served ? view_count(served) : 0, kept = 0;
+	cleanup_free struct oid *blobs = calloc(count + 1, sizeof *blobs);
+
+	for (uint32_t i = 0; blobs && i < count; i++)
+		if (view_at(served, i)->kind == VIEW_FILE)
+			blobs[kept++] = view_at(served, i)->blob;
+	objects_distrust(switcher->store, blobs, kept, OBJECT_TRUSTED_SECONDS);
+}
+
 /* CHECK: it must fit the base. What is served and does not is somebody else's to take off, and served as it is until then. */
 static int prepare(struct switcher *switcher, const struct oid *commit, bool check, struct error *err)
 {
@@ -189,6 +208,7 @@ static int prepare(struct switcher *switcher, const struct oid *commit, bool che
 	int r = load(switcher, commit, &view, err);
 
 	switcher->looked_at = overlay_changes(switcher->session->overlay);
+	distrust_objects(switcher);
 	if (r == 0)
 		r = view_complete(view, switcher->store, switcher->base_fd, err);
 	if (r == 0 && check)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "store/base/cleanup.h"
+#include "store/base/clock.h"
 #include "store/base/io.h"
 
 #define FACT_BYTES 44u /* of a record, what the checksum covers */
@@ -18,7 +19,8 @@ struct fact {
 	struct hash128 hash;
 	uint64_t size;
 	uint64_t verified; /* fingerprint of the object's file; 0: not read yet */
-	uint64_t epoch;	   /* of the map, when it was read: of an earlier one it says nothing */
+	uint64_t epoch;	   /* of the map, when it was read */
+	uint64_t verified_ns; /* clock_monotonic_ns() then */
 	const struct object_blocks *blocks; /* counted; NULL: not known */
 };
 
@@ -31,6 +33,7 @@ struct blobmap {
 	uint32_t *slots; /* owned; open addressing: index of a fact + 1, 0: free */
 	size_t slot_count; /* a power of two, at least twice COUNT */
 	uint64_t epoch;	   /* blobmap_forget_verified() was called so often */
+	uint64_t since_ns; /* what was read before in another epoch was not read */
 };
 
 struct blobmap *blobmap_new(int cache_fd)
@@ -301,7 +304,7 @@ uint64_t blobmap_verified(struct blobmap *map, const struct oid *blob)
 {
 	const struct fact *fact = fact_find(map, blob);
 
-	return fact && fact->epoch == map->epoch ? fact->verified : 0;
+	return fact && (fact->epoch == map->epoch || fact->verified_ns >= map->since_ns) ? fact->verified : 0;
 }
 
 void blobmap_set_verified(struct blobmap *map, const struct oid *blob, uint64_t fingerprint)
@@ -312,11 +315,13 @@ void blobmap_set_verified(struct blobmap *map, const struct oid *blob, uint64_t 
 		return;
 	fact->verified = fingerprint;
 	fact->epoch = map->epoch;
+	fact->verified_ns = clock_monotonic_ns();
 }
 
-void blobmap_forget_verified(struct blobmap *map, const struct oid *kept, size_t count)
+void blobmap_forget_verified(struct blobmap *map, const struct oid *kept, size_t count, uint64_t since_ns)
 {
 	map->epoch++;
+	map->since_ns = since_ns;
 	for (size_t i = 0; i < count; i++) {
 		struct fact *fact = fact_find(map, &kept[i]);
 

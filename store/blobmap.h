@@ -49,8 +49,8 @@ int blobmap_add(struct blobmap *map, const struct oid *blob, const struct hash12
  */
 uint64_t blobmap_verified(struct blobmap *map, const struct oid *blob);
 void blobmap_set_verified(struct blobmap *map, const struct oid *blob, uint64_t fingerprint);
-/* From now on no file was read (0), but those of the COUNT blobs that were until now. */
-void blobmap_forget_verified(struct blobmap *map, const struct oid *kept, size_t count);
+/* From now on no file was read (0), but those of the COUNT blobs that were until now, and what was read since SINCE_NS (clock_monotonic_ns()). */
+void blobmap_forget_verified(struct blobmap *map, const struct oid *kept, size_t count, uint64_t since_ns);
 /* What the blocks of BLOB's object hash to (borrowed; NULL: not known); known to this map alone, too. */
 const struct object_blocks *blobmap_blocks(struct blobmap *map, const struct oid *blob);
 /* BLOCKS is counted by the map, where it knows BLOB. */

@@ -64,9 +64,10 @@ int objects_find(struct store *store, struct object_query *queries, size_t count
 
 /*
  * A disk can lose what it was given without a trace in any fingerprint. So from now on a fingerprint says nothing, and each object is
- * read before it is relied on, but for those of the COUNT blobs: they are in use as they are, and somebody else looks after them.
+ * read before it is relied on, but for those that were read within the last so many SECONDS, and those of the COUNT blobs: they are in
+ * use as they are, and somebody else looks after them.
  */
-void objects_distrust(struct store *store, const struct oid *blobs, size_t count);
+void objects_distrust(struct store *store, const struct oid *blobs, size_t count, unsigned seconds);
 /*
  * What the blocks of object HASH, that of BLOB, hash to, counted: *RET NULL where it needs none. The file is read where that is not
  * known, and is then whole. As object_verify(), and -ENOMEM.

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "store/base/cleanup.h"
+#include "store/base/clock.h"
 #include "store/base/log.h"
 #include "store/base/parallel.h"
 
@@ -185,9 +186,11 @@ int object_materialise(struct store *store, const struct oid *oid, const struct 
 	return 0;
 }
 
-void objects_distrust(struct store *store, const struct oid *blobs, size_t count)
+void objects_distrust(struct store *store, const struct oid *blobs, size_t count, unsigned seconds)
 {
-	blobmap_forget_verified(store->blobs, blobs, count);
+	const uint64_t now = clock_monotonic_ns(), window = seconds * 1000000000ull;
+
+	blobmap_forget_verified(store->blobs, blobs, count, window ? (now > window ? now - window : 0) : UINT64_MAX);
 }
 
 int object_find_blocks(struct store *store, const struct oid *blob, const struct hash128 *hash, uint64_t size,

@@ -246,7 +246,7 @@ Test(object, every_damage_is_healed)
 		}
 		/* The next one who makes it finds it as well. */
 		run_in_objects(store, script, path);
-		objects_distrust(store, NULL, 0);
+		objects_distrust(store, NULL, 0, 0);
 		must_pass(object_materialise(store, &blob, NULL, &hash, &size, &err));
 		must_pass(object_sync_all(store, &err));
 		must_pass(object_verify(store->objects_fd, &hash, size, &err));
@@ -308,14 +308,17 @@ Test(object, what_is_not_in_use_is_read_again)
 		blobmap_set_verified(store->blobs, &blobs[i], 12345); /* no file's */
 		cr_assert_eq(blobmap_verified(store->blobs, &blobs[i]), 12345);
 	}
-	objects_distrust(store, &blobs[1], 1);
+	objects_distrust(store, &blobs[1], 1, 0);
 	cr_assert_eq(blobmap_verified(store->blobs, &blobs[0]), 0);
 	cr_assert_eq(blobmap_verified(store->blobs, &blobs[1]), 12345);
-	objects_distrust(store, NULL, 0);
+	objects_distrust(store, NULL, 0, 0);
 	cr_assert_eq(blobmap_verified(store->blobs, &blobs[1]), 0);
 	must_pass(objects_find(store, queries, 2, &err));
 	cr_assert(queries[0].there && queries[1].there);
-	objects_distrust(store, &blobs[0], 1);
+	objects_distrust(store, NULL, 0, 60);
+	cr_assert_neq(blobmap_verified(store->blobs, &blobs[0]), 0, "it was read just now");
+	must_pass(objects_find(store, queries, 2, &err));
+	objects_distrust(store, &blobs[0], 1, 0);
 	cr_assert_neq(blobmap_verified(store->blobs, &blobs[0]), 0, "it was read, and is in use");
 }
 
