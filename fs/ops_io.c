@@ -170,17 +170,12 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct session *session = ops_begin(req, REQUEST_READ);
-	cleanup_fdref struct fdref file = FDREF_INIT;
 	cleanup_free char *buf = malloc(size);
-	uint64_t from = (uint64_t)off, file_size;
 	ssize_t n;
 
-	if (from == 0)
+	if (off == 0)
 		tell_ahead(session, ino);
-	n = buf ? overlay_open_to_read(session->overlay, ino, from, from + size, &file, &file_size) : -ENOMEM;
-	/* Where the end is known, it need not be found. */
-	if (n == 0 && from < file_size)
-		n = io_pread(file.fd, buf, file_size - from < size ? (size_t)(file_size - from) : size, from);
+	n = buf ? overlay_read(session->overlay, ino, buf, (uint64_t)off, size) : -ENOMEM;
 	if (n < 0)
 		fuse_reply_err(req, (int)-n);
 	else
@@ -369,7 +364,8 @@ void ops_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct
 	struct session *session = ops_begin(req, REQUEST_COPY_FILE_RANGE);
 	cleanup_fdref struct fdref from = FDREF_INIT;
 	struct content_change to = CONTENT_CHANGE_INIT;
-	ssize_t n = overlay_open(session->overlay, ino_in, FD_READ, &from);
+	/* What a patch serves is read, and thereby known to be right; the kernel does that when it may not copy. */
+	ssize_t n = overlay_is_patched(session->overlay, ino_in) ? -EXDEV : overlay_open(session->overlay, ino_in, FD_READ, &from);
 	int r;
 
 	if (n == 0)

@@ -32,7 +32,7 @@ struct hidden;
 struct shared;
 struct keeper;
 
-/* Opens the bytes of a patched file when its object is missing or damaged: makes it again from git. */
+/* The object of a patched file is missing or damaged, as a request has found: make it again from git. 0: it is whole. */
 typedef int (*object_heal_fn)(void *arg, const struct hash128 *object, const struct oid *blob, uint64_t size);
 
 /*
@@ -128,6 +128,13 @@ int overlay_open(struct overlay *overlay, uint64_t id, enum fd_kind kind, struct
  * is not kept open: who has read it has it in memory.
  */
 int overlay_open_to_read(struct overlay *overlay, uint64_t id, uint64_t from, uint64_t to, struct fdref *ret, uint64_t *ret_size);
+/*
+ * Bytes FROM…FROM+SIZE-1 of a regular file into BUF: how many there were, or a negative errno. What a patch serves is compared with what
+ * was found when its object was hashed; where it differs the object is made again (heal), and then it is right or -EIO. Of a file
+ * that has more than a block and came here without its blocks (memory was short) only what is read whole is known.
+ */
+ssize_t overlay_read(struct overlay *overlay, uint64_t id, void *buf, uint64_t from, size_t size);
+bool overlay_is_patched(struct overlay *overlay, uint64_t id);
 /* Sizes and results as getxattr(2) and listxattr(2): SIZE 0 asks for the size. TRUSTED: list "trusted." names. */
 ssize_t overlay_getxattr(struct overlay_guard *guard, uint64_t id, const char *name, void *value, size_t size);
 ssize_t overlay_listxattr(struct overlay_guard *guard, uint64_t id, char *list, size_t size, bool trusted);

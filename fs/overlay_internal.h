@@ -48,6 +48,9 @@ int overlay_open_lower_cached(struct overlay *overlay, const struct node_info *i
 int overlay_open_handles(int base_fd);
 int overlay_keep_handle(struct overlay *overlay, uint64_t id, int fd, dev_t device);
 
+/* See to it that the object is whole. 0 or a negative errno. */
+int overlay_heal(struct overlay *overlay, const struct content *content);
+
 /* Does the view serve anything below directory INDEX? Where the base has lost the directory, deletions alone make none. */
 bool overlay_leads_somewhere(const struct view *view, uint32_t index);
 /* Is the base's inode KEY a file that the view in use hides? */

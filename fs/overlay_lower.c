@@ -251,18 +251,29 @@ int overlay_base_directory(struct overlay *overlay, uint64_t id, struct fdref *r
 	return overlay_open_lower_cached(overlay, &info, FD_PATH, ret);
 }
 
+int overlay_heal(struct overlay *overlay, const struct content *content)
+{
+	if (!overlay->config.heal)
+		return -EIO;
+	return overlay->config.heal(overlay->config.heal_arg, &content->object, &content->blob, (uint64_t)content->st.st_size);
+}
+
+static bool is_damage(int r)
+{
+	return r == -ENOENT || r == -EBADMSG || r == -EIO || r == -EUCLEAN || r == -ENOTDIR;
+}
+
 static int open_object(struct overlay *overlay, const struct content *content)
 {
 	uint64_t size = (uint64_t)content->st.st_size;
 	int fd = object_open(overlay->config.objects_fd, &content->object, size, NULL);
 
-	if (fd != -ENOENT && fd != -EBADMSG)
+	if (!is_damage(fd))
 		return fd;
-	if (!overlay->config.heal || overlay->config.heal(overlay->config.heal_arg, &content->object,
-		&content->blob, size) < 0)
+	if (overlay_heal(overlay, content) < 0)
 		return -EIO;
 	fd = object_open(overlay->config.objects_fd, &content->object, size, NULL);
-	return fd == -ENOENT || fd == -EBADMSG ? -EIO : fd;
+	return is_damage(fd) ? -EIO : fd;
 }
 
 /* The file of a node of which no descriptor is kept; *RET_SIZE as with open_lower(). */

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #include "fs/setid.h"
 #include "fs/mailbox.h"
 #include "store/base/cleanup.h"
+#include "store/base/io.h"
 #include "store/base/path.h"
 
 /* A set-gid bit stays on a new file only where its maker is in the group, which may be one of his others. */
@@ -209,24 +209,27 @@ static int copy_metadata(const struct content *content, int fd)
 /* The base has nothing there: then what the patch adds is copied, for a name in the base can be that of a file in the base alone. */
 static int copy_patched(struct overlay *overlay, const struct node_info *info, const struct overlay_target *target)
 {
-	cleanup_fdref struct fdref file = FDREF_INIT;
+	const size_t piece = OBJECT_PIECE_BYTES;
+	cleanup_free char *buf = NULL;
 	cleanup_close int fd = -EBADF;
 	char link[64];
-	off_t at = 0;
-	int r = overlay_open(overlay, info->id, FD_READ, &file);
+	int r = 0;
 
-	if (r < 0)
-		return r == -EINVAL ? -EROFS : r; /* no regular file */
+	if (info->content->kind != VIEW_FILE)
+		return -EROFS;
+	buf = malloc(piece);
+	if (!buf)
+		return -ENOMEM;
 	fd = openat(target->directory.fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return errno == EOPNOTSUPP ? -EROFS : -errno;
-	while (at < info->content->st.st_size) {
-		ssize_t n = sendfile(fd, file.fd, &at, (size_t)(info->content->st.st_size - at));
+	for (off_t at = 0; r == 0 && at < info->content->st.st_size; at += (off_t)piece) {
+		ssize_t n = overlay_read(overlay, info->id, buf, (uint64_t)at, piece);
 
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
+		r = n < 0 ? (int)n : io_write(fd, buf, (size_t)n);
 	}
-	r = copy_metadata(info->content, fd);
+	if (r == 0)
+		r = copy_metadata(info->content, fd);
 	if (r < 0)
 		return r;
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);

@@ -313,9 +313,11 @@ void blobmap_set_verified(struct blobmap *map, const struct oid *blob, uint64_t 
 
 	if (!fact)
 		return;
+	/* What was relied on by its fingerprint was not read. */
+	if (blobmap_verified(map, blob) != fingerprint)
+		fact->verified_ns = clock_monotonic_ns();
 	fact->verified = fingerprint;
 	fact->epoch = map->epoch;
-	fact->verified_ns = clock_monotonic_ns();
 }
 
 void blobmap_forget_verified(struct blobmap *map, const struct oid *kept, size_t count, uint64_t since_ns)

@@ -15,7 +15,7 @@
 
 #include "store/base/hash.h"
 
-#define OBJECT_BLOCK_BYTES (32u << 10)
+#define OBJECT_BLOCK_BYTES (16u << 10)
 
 struct object_blocks {
 	atomic_uint users;
