@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -7,6 +8,7 @@
 #include "cli/target.h"
 #include "fs/mount.h"
 #include "fs/mount_query.h"
+#include "fs/scrub.h"
 
 static struct mount_options options_from(const struct context *ctx)
 {
@@ -26,6 +28,29 @@ static struct mount_options options_from(const struct context *ctx)
 	else if (io && strcmp(io, "passthrough") == 0)
 		options.io = IO_PASSTHROUGH;
 	return options;
+}
+
+/* A number of bytes a second, with K, M or G for powers of 1024; "off" is 0. */
+static int parse_scrub(struct context *ctx, uint64_t *ret, struct error *err)
+{
+	static const char units[] = "KMG";
+	const char *text = options_get(&ctx->options, "scrub"), *unit;
+	unsigned long long rate;
+	char *end;
+	int shift = 0;
+
+	*ret = text ? 0 : SCRUB_BYTES_PER_SECOND;
+	if (!text || strcmp(text, "off") == 0)
+		return 0;
+	errno = 0;
+	rate = strtoull(text, &end, 10);
+	unit = *end ? strchr(units, *end) : NULL;
+	if (unit)
+		shift = 10 * (int)(unit - units + 1);
+	if (*text < '0' || *text > '9' || errno || (*end && !unit) || (unit && end[1]) || rate == 0 || rate > SCRUB_RATE_MAX >> shift)
+		return usage_error(ctx, err, "--scrub: '%.40s' is neither 'off' nor a number of bytes a second such as 8M", text);
+	*ret = (uint64_t)rate << shift;
+	return 0;
 }
 
 static int require_root(const char *action, struct error *err)
@@ -78,11 +103,13 @@ static int start(struct target *target, const struct mount_options *options, str
 
 int cmd_mount(struct context *ctx, struct error *err)
 {
-	const struct mount_options options = options_from(ctx);
+	struct mount_options options = options_from(ctx);
 	cleanup_target struct target target = TARGET_INIT;
 	enum mount_state state = MOUNT_NONE;
-	int r = require_root("mount", err);
+	int r = parse_scrub(ctx, &options.scrub, err);
 
+	if (r == 0)
+		r = require_root("mount", err);
 	if (r == 0)
 		r = load_component(ctx, &target, &state, err);
 	if (r < 0)

@@ -28,6 +28,10 @@ static const struct column details[] = {
 	{ "io", "io", COLUMN_TEXT },
 	{ "write", "write", COLUMN_TEXT },
 	{ "watch", "watch", COLUMN_FLAG },
+	{ "scrub", "scrub", COLUMN_TEXT },
+	{ "scrubbed_at", "scrubbed at", COLUMN_TEXT },
+	{ "healed", "healed", COLUMN_TEXT },
+	{ "healed_at", "healed at", COLUMN_TEXT },
 	{ "health", "health", COLUMN_TEXT },
 	{ "watch_problem", "watch problem", COLUMN_TEXT },
 	{ "active", "active", COLUMN_ID },
@@ -54,7 +58,7 @@ static const struct column stale_columns[] = {
 /* The keys of the daemon's answer that are not ours go into ROW as they are. */
 static void copy_reply(struct json_object *row, struct json_object *reply, bool all)
 {
-	static const char *const always[] = { "io", "health", "watch_problem" };
+	static const char *const always[] = { "io", "health", "watch_problem", "healed", "healed_at" };
 
 	json_object_object_foreach(reply, key, value)
 	{
@@ -153,7 +157,7 @@ static void add_problems(const struct target *target, struct json_object *row)
 	struct json_object *now = NULL;
 	const char *text = json_object_object_get_ex(row, "health", &now) ? json_object_get_string(now) : "";
 
-	if (strcmp(text, "ok") != 0 && strcmp(text, "not mounted") != 0)
+	if (strcmp(text, "ok") != 0 && strcmp(text, "not mounted") != 0 && strncmp(text, "healed:", 7) != 0)
 		return;
 	if (*target->problem.message)
 		strbuf_addf(&health, "the active commit cannot be read: %s", target->problem.message);

@@ -65,6 +65,7 @@ static const struct option_spec mount_options[] = {
 	{ "on-failure", 0, "base|closed",
 		"When the daemon fails or is killed, show the bare directory (default), or leave a dead mount.",
 		OPTION_CHOICE },
+	{ "scrub", 0, "off|RATE", "Read what is served from the disk, to see whether it is whole, at RATE bytes a second (default: 8M).", 0 },
 	{ "watch", 0, NULL, "See changes around the mount at once, not only after refresh.", 0 },
 	{ "foreground", 0, NULL, "Serve in this process until the mount is taken off.", 0 },
 	DRY_RUN,
@@ -112,7 +113,7 @@ const struct command commands[] = {
 		"Changes elsewhere are real, and are not recorded. If it fails, so does this, with its exit status.",
 		cmd_record, 1, 1, true, record_options },
 	{ "mount", "NAME [--io auto|cached|passthrough] [--write through|deny] [--on-failure base|closed] "
-	"[--watch] [--foreground] [--dry-run]",
+	"[--scrub off|RATE] [--watch] [--foreground] [--dry-run]",
 		"mount the component over its directory", "Returns when the mount answers.", cmd_mount, 1, 1,
 		false, mount_options },
 	{ "umount", "NAME [--dry-run]", "take the mount off: the bare directory is back",

@@ -12,6 +12,7 @@
 #include "store/base/thread.h"
 #include "store/git/repo.h"
 #include "store/journal.h"
+#include "store/object.h"
 #include "store/view.h"
 
 /* CHECK: it must fit the base. */
@@ -38,6 +39,19 @@ static int load_complete_view(struct store *store, const char *name, const struc
 	return 0;
 }
 
+/* What was damaged of a view that is about to be served, and was made again. */
+static int journal_healed(struct store *store, const struct component *component, struct error *err)
+{
+	struct journal_entry entry = { .from = component->active, .to = component->active, .action = (char *)"healed" };
+	cleanup_strbuf struct strbuf text = STRBUF_INIT;
+
+	if (!object_take_healed(store, false, &text))
+		return 0;
+	strbuf_addstr(&text, ", found by an activation");
+	entry.reason = text.buf;
+	return strbuf_failed(&text) ? error_set(err, -ENOMEM, "out of memory") : journal_append(store, component->name, &entry, err);
+}
+
 /*
  * Without a daemon: see that COMMIT can be served, and how many paths are then served differently. A commit
  * FROM that cannot be read may well be what one wants to get away from, so its paths count as the base's.
@@ -51,6 +65,8 @@ static int prepare_here(struct store *store, const struct component *component, 
 
 	if (r == 0)
 		r = load_complete_view(store, component->name, commit, basefd, true, &new, err);
+	if (r == 0)
+		r = journal_healed(store, component, err);
 	if (r < 0)
 		return r;
 	if (load_complete_view(store, component->name, from, basefd, false, &old, NULL) < 0)

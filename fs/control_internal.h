@@ -32,6 +32,8 @@ struct control_server_config {
 	dev_t device;	       /* of the mount */
 	struct switcher *switcher;
 	struct session *session;
+	struct healer *healer;
+	struct scrub *scrub;
 	int base_fd; /* handed to clients that ask for the base */
 	const char *write;
 };

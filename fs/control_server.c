@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "fs/base_watch.h"
+#include "fs/healer.h"
 #include "fs/mounts.h"
+#include "fs/scrub.h"
 #include "fs/worker_state.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
@@ -88,11 +90,16 @@ static struct json_object *answer_status(struct control_server *server)
 {
 	struct session *session = server->config.session;
 	struct json_object *reply = reply_ok(), *requests = json_object_new_object();
-	char health[512], hex[OID_HEX_LENGTH + 1], io_reason[IO_REASON_MAX];
+	char health[512], damage[512], hex[OID_HEX_LENGTH + 1], io_reason[IO_REASON_MAX];
 	struct oid commit;
 
 	switcher_state(server->config.switcher, &commit, health, sizeof health);
 	oid_to_hex(&commit, hex);
+	/* What the switcher has to say goes first, but damage that stays. */
+	if (healer_health(server->config.healer, damage, sizeof damage) && (strcmp(health, "ok") == 0 || strncmp(damage, "damaged:", 8) == 0))
+		snprintf(health, sizeof health, "%s", damage);
+	healer_add_state(server->config.healer, reply);
+	scrub_add_state(server->config.scrub, reply);
 	add_string(reply, "commit", hex);
 	add_string(reply, "health", health);
 	/* While it watches, files are opened as in cached mode. */
@@ -218,6 +225,69 @@ static struct json_object *answer_refresh(struct control_server *server, int cli
 	return reply;
 }
 
+/* ---- damage ---- */
+
+/* The object HASH, as it is served now; VIEW_NONE: it is not. */
+static uint32_t find_served(const struct view *view, const struct hash128 *hash)
+{
+	for (uint32_t i = 0; view && i < view_count(view); i++)
+		if (view_at(view, i)->kind == VIEW_FILE && hash128_equal(&view_at(view, i)->object, hash))
+			return i;
+	return VIEW_NONE;
+}
+
+struct heal_counts {
+	uint64_t healed, failed, unknown;
+};
+
+static int heal_one(struct control_server *server, const struct view *view, struct json_object *name, struct heal_counts *counts,
+	struct error *err)
+{
+	const char *hex = json_object_is_type(name, json_type_string) ? json_object_get_string(name) : "";
+	struct hash128 hash;
+	uint32_t index;
+	int r = 0;
+
+	if (hash128_from_hex(hex, strlen(hex), &hash) < 0)
+		return error_set(err, -EINVAL, "'%.64s' is no object", hex);
+	index = find_served(view, &hash);
+	if (index == VIEW_NONE)
+		counts->unknown++;
+	else
+		r = healer_heal(server->config.healer, &hash, &view_at(view, index)->blob, view_at(view, index)->size, "by another process");
+	counts->healed += r > 0;
+	counts->failed += r < 0;
+	/* Who has it open though it is not served any more has a use for right bytes, too. */
+	if (r >= 0)
+		healer_forget(server->config.healer, &hash);
+	return 0;
+}
+
+static struct json_object *answer_heal(struct control_server *server, struct json_object *request)
+{
+	cleanup_view struct view *view = overlay_view(server->config.session->overlay);
+	struct heal_counts counts = { 0, 0, 0 };
+	struct json_object *objects = NULL, *reply;
+	struct error err = ERROR_INIT;
+	int r = 0;
+
+	if (!json_object_object_get_ex(request, "objects", &objects)) {
+		scrub_now(server->config.scrub);
+		return reply_ok();
+	}
+	if (!json_object_is_type(objects, json_type_array))
+		r = error_set(&err, -EINVAL, "objects that are none");
+	for (size_t i = 0; r == 0 && i < json_object_array_length(objects); i++)
+		r = heal_one(server, view, json_object_array_get_idx(objects, i), &counts, &err);
+	if (r < 0)
+		return reply_error(r, &err);
+	reply = reply_ok();
+	add_number(reply, "healed", counts.healed);
+	add_number(reply, "failed", counts.failed);
+	add_number(reply, "unknown", counts.unknown);
+	return reply;
+}
+
 /* ---- all operations ---- */
 
 /* The socket goes away before the answer: whoever mounts next finds none, and the lock free. */
@@ -285,6 +355,8 @@ static struct json_object *answer(struct control_server *server, int client_fd, 
 	}
 	if (strcmp(operation, "refresh") == 0)
 		return answer_refresh(server, client_fd, received_fd);
+	if (strcmp(operation, "heal") == 0)
+		return answer_heal(server, request);
 	if (strcmp(operation, "detach") == 0)
 		return answer_detach(server);
 	if (strcmp(operation, "takeover") == 0)

@@ -13,13 +13,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/healer.h"
 #include "fs/mounts.h"
 #include "fs/passthrough.h"
 #include "fs/reconcile.h"
+#include "fs/scrub.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
 #include "store/base/path.h"
 #include "store/journal.h"
+#include "store/object.h"
 
 #define THREADS_MIN 4u
 #define THREADS_MAX 16u
@@ -38,10 +41,13 @@ static void daemon_release(struct daemon *daemon)
 	ref_watch_stop(daemon->watch);
 	reconciler_stop(daemon->reconciler);
 	base_watch_stop(daemon->base_watch);
+	scrub_stop(daemon->scrub);
+	healer_stop(daemon->healer);
 	switcher_free(daemon->switcher);
 	session_free(daemon->session);
 	base_watch_free(daemon->base_watch);
 	overlay_free(daemon->overlay);
+	healer_free(daemon->healer);
 	reconciler_free(daemon->reconciler);
 	view_unref(daemon->view);
 	if (daemon->base_fd >= 0)
@@ -49,11 +55,9 @@ static void daemon_release(struct daemon *daemon)
 	if (daemon->component && daemon->control_lock >= 0)
 		control_unlock(daemon->store->run_fd, daemon->component->name, daemon->control_lock);
 	component_freep(&daemon->component);
-	store_freep(&daemon->heal_store);
 	store_freep(&daemon->store);
 	if (daemon->signal_fd >= 0)
 		close(daemon->signal_fd);
-	pthread_mutex_destroy(&daemon->heal_lock);
 }
 
 /* ---- before the mount: everything that can be refused ---- */
@@ -235,29 +239,14 @@ static size_t fd_budget(void)
 	return budget < FDS_MIN ? FDS_MIN : budget;
 }
 
-/* A reader found an object missing or cut short: it is made again from git, and the log says so. */
-static int heal_object(void *arg, const struct hash128 *object, const struct oid *blob, uint64_t size)
+/* Of what is served, and was damaged or gone. */
+static void note_healed(struct daemon *daemon)
 {
-	struct daemon *daemon = arg;
-	SCOPED_LOCK(&daemon->heal_lock);
-	struct error err = ERROR_INIT;
-	char hex[HASH128_HEX_LENGTH + 1];
-	struct hash128 made;
-	uint64_t made_size;
-	int r = 0;
+	cleanup_strbuf struct strbuf text = STRBUF_INIT;
+	unsigned count = object_take_healed(daemon->store, true, &text);
 
-	hash128_to_hex(object, hex);
-	if (!daemon->heal_store)
-		r = store_open(daemon->store->path, &daemon->heal_store, &err);
-	if (r == 0)
-		r = object_materialise(daemon->heal_store, blob, object, &made, &made_size, &err);
-	if (r < 0)
-		log_message(LOG_ERR, "component '%s': object '%s' is damaged and could not be made again: %s",
-			daemon->component->name, hex, err.message);
-	else
-		log_message(LOG_WARNING, "component '%s': object '%s' was missing or damaged; made again from git",
-			daemon->component->name, hex);
-	return r;
+	if (count)
+		healer_note(daemon->healer, count, strbuf_text(&text), daemon->first ? "at the mount" : "when a worker was replaced");
 }
 
 static int journal_restart(struct daemon *daemon, const char *reason)
@@ -291,7 +280,7 @@ static void note_restart(struct daemon *daemon)
 static int prepare(struct daemon *daemon, struct error *err)
 {
 	const char *name = daemon->name;
-	struct overlay_config config = { .deny_write = daemon->options->write == WRITE_DENY, .heal_arg = daemon };
+	struct overlay_config config = { .deny_write = daemon->options->write == WRITE_DENY };
 	int r;
 
 	if (geteuid() != 0)
@@ -308,15 +297,21 @@ static int prepare(struct daemon *daemon, struct error *err)
 		r = error_errno(err, errno, "change to '/'");
 	if (r == 0 && daemon->first)
 		r = open_base_directory(daemon, err);
-	if (r == 0 && daemon->first)
+	if (r < 0)
+		return r;
+	daemon->healer = healer_new(daemon->store->path, name, daemon->state);
+	if (!daemon->healer)
+		return error_errno(err, ENOMEM, "component '%s'", name);
+	if (daemon->first)
 		note_restart(daemon);
 	/* A worker that goes on serves what the kernel knows, at once; what else is to be done is the reconciler's. */
-	if (r == 0 && daemon->first)
+	if (daemon->first)
 		r = settle_base(daemon, err);
 	if (r == 0)
 		r = daemon->first ? load_first_view(daemon, err) : load_served_view(daemon, err);
 	if (r < 0)
 		return r;
+	note_healed(daemon);
 	daemon->reconciler = reconciler_new();
 	if (!daemon->reconciler)
 		return error_errno(err, ENOMEM, "component '%s'", name);
@@ -327,7 +322,8 @@ static int prepare(struct daemon *daemon, struct error *err)
 	config.base_fd = daemon->base_fd;
 	config.objects_fd = daemon->store->objects_fd;
 	config.fd_capacity = fd_budget();
-	config.heal = heal_object;
+	config.heal = healer_heal_for_reader;
+	config.heal_arg = daemon->healer;
 	r = overlay_new(&config, daemon->view, &daemon->overlay);
 	if (r < 0)
 		return error_errno(err, -r, "component '%s'", name);
@@ -415,7 +411,7 @@ static unsigned thread_count(void)
 static int start_session(struct daemon *daemon, struct error *err)
 {
 	struct session_config config = { .overlay = daemon->overlay, .watch = daemon->base_watch, .verbose = daemon->options->verbose,
-		.state = daemon->state };
+		.state = daemon->state, .healer = daemon->healer };
 	cleanup_close int device_fd = daemon->first ? daemon_open_device(err) : keeper_kept(daemon->keeper, KEEP_DEVICE);
 	bool chosen;
 	int r = 0;
@@ -497,6 +493,11 @@ static int start_control(struct daemon *daemon, struct error *err)
 		r = reconciler_start(daemon->reconciler, daemon->switcher, err);
 	if (r == 0)
 		r = start_base_watch(daemon, err);
+	if (r == 0)
+		r = healer_start(daemon->healer, daemon->session, err);
+	if (r == 0)
+		r = scrub_start(daemon->options->scrub, daemon->store->objects_fd, daemon->session, daemon->healer, daemon->state,
+			&daemon->scrub, err);
 	if (r < 0)
 		return r;
 	if (daemon->unsettled)
@@ -509,6 +510,8 @@ static int start_control(struct daemon *daemon, struct error *err)
 		overlay_tell_unseen(daemon->overlay, "found when a worker was replaced");
 	config.keeper = daemon->keeper;
 	config.switcher = daemon->switcher;
+	config.healer = daemon->healer;
+	config.scrub = daemon->scrub;
 	config.lock_fd = TAKE_FD(daemon->control_lock);
 	return control_server_start(&config, &daemon->control, err);
 }
@@ -522,6 +525,9 @@ static void stop_listening(struct daemon *daemon)
 	ref_watch_stop(daemon->watch);
 	daemon->watch = NULL;
 	base_watch_stop(daemon->base_watch);
+	scrub_stop(daemon->scrub);
+	daemon->scrub = NULL;
+	healer_stop(daemon->healer);
 }
 
 /* Until the connection has ended. A signal takes the mount off; open files keep the connection alive. */
@@ -674,6 +680,7 @@ static void note_options(struct worker_state *state, const struct mount_options 
 	state->options.watch = options->watch;
 	state->options.foreground = options->foreground;
 	state->options.verbose = options->verbose;
+	state->options.scrub = options->scrub;
 	daemon_note_manager(state);
 }
 
@@ -681,7 +688,7 @@ struct mount_options daemon_options(const struct worker_state *state)
 {
 	return (struct mount_options){ .io = (enum io_mode)state->options.io, .write = (enum write_mode)state->options.write,
 		.on_failure = (enum failure_mode)state->options.on_failure, .watch = state->options.watch,
-		.foreground = state->options.foreground, .verbose = state->options.verbose };
+		.foreground = state->options.foreground, .verbose = state->options.verbose, .scrub = state->options.scrub };
 }
 
 static int begin(struct daemon *daemon, struct error *err)

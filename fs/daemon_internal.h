@@ -4,8 +4,6 @@
 
 /* Between the files of the daemon: daemon.c (its life), daemon_mount.c (the mount itself), takeover.c (from another program). */
 
-#include <pthread.h>
-
 #include "fs/base_watch.h"
 #include "fs/control_internal.h"
 #include "fs/daemon.h"
@@ -29,8 +27,8 @@ struct daemon {
 	void *ready_arg;
 	bool first;		   /* nothing is mounted yet; else it goes on with what a worker before has begun */
 	struct store *store;	   /* the switcher's */
-	struct store *heal_store;  /* for readers whose object is missing; guarded by heal_lock */
-	pthread_mutex_t heal_lock;
+	struct healer *healer;
+	struct scrub *scrub;
 	struct component *component;
 	int base_fd;
 	struct view *view;
@@ -50,7 +48,7 @@ struct daemon {
 	bool detached;	/* taken off while somebody uses it: the connection lives on */
 	dev_t device;	/* of the mount */
 };
-#define DAEMON_INIT { .base_fd = -EBADF, .signal_fd = -EBADF, .control_lock = -EBADF, .heal_lock = PTHREAD_MUTEX_INITIALIZER }
+#define DAEMON_INIT { .base_fd = -EBADF, .signal_fd = -EBADF, .control_lock = -EBADF }
 
 /*
  * The supervisor of DAEMON, which has its options, names, shared memory and keeper: returns its exit status. INHERITED and REPORT: as in struct

@@ -5,6 +5,7 @@
 /* How a component is mounted. */
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum io_mode { IO_AUTO, IO_CACHED, IO_PASSTHROUGH };
 enum write_mode { WRITE_THROUGH, WRITE_DENY };
@@ -15,6 +16,7 @@ struct mount_options {
 	enum io_mode io;
 	enum write_mode write;
 	enum failure_mode on_failure;
+	uint64_t scrub;	 /* bytes a second at which objects are read to see whether they are whole; 0: they are not */
 	bool watch;	 /* changes around the mount are seen at once */
 	bool foreground; /* serve in this process; mount_start() returns when the mount is gone */
 	bool verbose;

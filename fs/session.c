@@ -231,6 +231,7 @@ int session_new(const struct session_config *config, struct session **ret, struc
 	session->overlay = config->overlay;
 	session->state = config->state;
 	session->watch = config->watch;
+	session->healer = config->healer;
 	session->turn = (struct turn)TURN_INIT;
 	io_choice_init(&session->choice);
 	session->passthrough_wanted = config->passthrough;

@@ -67,6 +67,7 @@ enum request_kind {
 const char *request_kind_name(enum request_kind kind);
 
 struct fuse_session;
+struct healer;
 struct worker_state;
 
 /* In the flags that the setxattr handler gets: the caller is not in the file's group, and a new ACL clears its set-gid bit. */
@@ -83,6 +84,7 @@ struct session {
 	struct read_ahead *files_ahead, *directories_ahead;
 	struct fuse_session *fuse;
 	struct base_watch *watch;  /* borrowed; NULL: changes around the mount are not watched */
+	struct healer *healer;	   /* borrowed; whoever makes damaged objects again; NULL: nobody */
 	struct notifier *notifier; /* while the threads serve */
 	int device_fd; /* /dev/fuse; owned by FUSE once that is set */
 	bool verbose;
@@ -122,6 +124,7 @@ struct session_config {
 	struct worker_state *state; /* borrowed: what outlives this process */
 	struct overlay *overlay;
 	struct base_watch *watch; /* borrowed; NULL: none */
+	struct healer *healer;	  /* borrowed; NULL: none */
 	bool passthrough;
 	unsigned stack_depth;
 	bool verbose;

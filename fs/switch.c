@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/base_watch.h"
+#include "fs/healer.h"
 #include "fs/invalidate.h"
 #include "fs/reconcile.h"
 #include "fs/worker_state.h"
@@ -199,6 +200,16 @@ static void distrust_objects(struct switcher *switcher)
 	objects_distrust(switcher->store, blobs, kept, OBJECT_TRUSTED_SECONDS);
 }
 
+/* What was damaged of it, for the journal. */
+static void note_healed(struct switcher *switcher)
+{
+	cleanup_strbuf struct strbuf text = STRBUF_INIT;
+	unsigned count = object_take_healed(switcher->store, false, &text);
+
+	if (count && switcher->session->healer)
+		healer_note(switcher->session->healer, count, strbuf_text(&text), "by an activation");
+}
+
 /* CHECK: it must fit the base. What is served and does not is somebody else's to take off, and served as it is until then. */
 static int prepare(struct switcher *switcher, const struct oid *commit, bool check, struct error *err)
 {
@@ -211,6 +222,7 @@ static int prepare(struct switcher *switcher, const struct oid *commit, bool che
 	distrust_objects(switcher);
 	if (r == 0)
 		r = view_complete(view, switcher->store, switcher->base_fd, err);
+	note_healed(switcher);
 	if (r == 0 && check)
 		r = reconcile_check(view, switcher->store, switcher->base_fd, switcher->policy.base_change, &held, err);
 	if (r < 0) {

@@ -143,7 +143,8 @@ static int look_at_entry(void *arg, const struct journal_entry *entry, struct er
 {
 	struct search *search = arg;
 
-	if (!search->any && strcmp(entry->action, "refused") != 0) {
+	/* What switches nothing (restarted, healed) says nothing of how what is active came to be. */
+	if (!search->any && strcmp(entry->action, "refused") != 0 && !oid_equal(&entry->from, &entry->to)) {
 		search->any = true;
 		search->newest = entry->to;
 	}

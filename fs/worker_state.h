@@ -35,6 +35,7 @@ struct worker_state {
 	struct {
 		int32_t io, write, on_failure; /* enums of fs/mount_options.h */
 		uint32_t watch, foreground, verbose;
+		uint64_t scrub;
 	} options;
 	char notify[WORKER_NOTIFY_MAX]; /* the socket of the service manager (fs/service.h); "": none */
 	uint32_t resumed;     /* the last supervisor was killed, which the journal does not say yet */
@@ -54,6 +55,15 @@ struct worker_state {
 	uint32_t init_reply_length; /* of what it was answered; set when that is complete */
 	uint8_t init_reply[WORKER_INIT_REPLY_MAX];
 	struct io_choice_kept io;
+	/* fs/healer.h: objects that were made again since the mount, and when the last one was, in microseconds since the epoch. */
+	uint64_t healed;
+	int64_t healed_us;
+	/* fs/scrub.h: the last object that was looked at in this round, when that began (CLOCK_BOOTTIME, s; 0: none has), whether it has ended,
+	 * and when the last one did that went through all, in microseconds since the epoch. */
+	struct hash128 scrub_place;
+	uint64_t scrub_began;
+	uint32_t scrub_done;
+	int64_t scrubbed_us;
 	uint32_t told;	      /* the kernel knows SERVED; else it may know something of BEFORE, too */
 	struct oid served, before;
 	/* Entries of the view of ENDED_OF that have ended (view_end()): index + 1 each; more than there is room for are not known. */

@@ -9,7 +9,9 @@
  * `git log --first-parent` reads it and `git diff JOURNAL~3 JOURNAL` shows what changed.
  *
  * The action "refused" switches nothing: what is served is still FROM, and TO, which may be broken or
- * hostile, is named and not kept.
+ * hostile, is named and not kept. Nor do "restarted" and "healed": FROM and TO are what is active. "healed" says in its reason which
+ * objects were found missing or damaged and made again from git, and by what: "object 'ab/cdef…': damaged: 12 bytes, not 20, found by the
+ * scrub"; several are separated by "; ".
  *
  * The subject is for people: "applied: 1a2b3c4 → 5d6e7f8 (a c)". Trailers: Action, From, To (full ids,
  * zeros: none), Labels, Reason (both left out where empty), Time (ISO 8601 UTC with microseconds),
@@ -41,7 +43,7 @@ void journal_actor_release(struct journal_actor *actor);
 struct journal_entry {
 	struct oid id; /* the journal commit */
 	struct oid from, to;
-	char *action; /* this and the texts below: owned; added, applied, reverted, rolled-back, switched, recomposed, rebased, retired, absorbed, refused, restarted */
+	char *action; /* this and the texts below: owned; added, applied, reverted, rolled-back, switched, recomposed, rebased, retired, absorbed, refused, restarted, healed */
 	char *labels; /* the stack after it: "a c"; "" for the bare base */
 	char *reason; /* "" where none */
 	int64_t time_us; /* microseconds since the epoch */

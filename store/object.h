@@ -82,10 +82,11 @@ int object_find_blocks(struct store *store, const struct oid *blob, const struct
 int object_heal(struct store *store, const struct oid *blob, const struct hash128 *hash, uint64_t size,
 	struct error *damage, struct error *err);
 /*
- * How many damaged objects STORE has found and made again on its way to something else since this was last asked; what they were,
- * as a sentence for the journal, appended to RET.
+ * How many damaged objects STORE has found and made again on its way to something else since this was last asked, or MISSING: damaged
+ * ones and those that had been there and were not any more; what they were, as a sentence for the journal, appended to RET. An object
+ * that nothing has served may have been cleared away.
  */
-unsigned object_take_healed(struct store *store, struct strbuf *ret);
+unsigned object_take_healed(struct store *store, bool missing, struct strbuf *ret);
 
 /* From here to object_sync_all() or _abort(), objects need not be there under their names. In a batch already: nothing. */
 int object_batch_begin(struct store *store, struct error *err);

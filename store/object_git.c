@@ -143,6 +143,15 @@ static int check_expected(const struct oid *oid, const struct hash128 *hash, con
 		wanted);
 }
 
+static bool object_has_name(struct store *store, const struct hash128 *hash)
+{
+	char path[OBJECT_PATH_LENGTH + 1];
+	struct stat st;
+
+	object_path(hash, path);
+	return fstatat(store->objects_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* Make the object of the blob OID from git. */
 static int materialise_blob(struct store *store, const struct oid *oid, const struct hash128 *expected,
 	struct hash128 *ret, uint64_t *ret_size, struct error *err)
@@ -174,11 +183,15 @@ int object_materialise(struct store *store, const struct oid *oid, const struct 
 	struct hash128 hash;
 	uint64_t size;
 	int r;
+	bool known = blobmap_find(store->blobs, oid, &hash, &size), there = known && object_is_there(store, oid, &hash, size);
+	bool missing = known && !there && !object_has_name(store, &hash);
 
-	if (blobmap_find(store->blobs, oid, &hash, &size) && object_is_there(store, oid, &hash, size))
+	if (there)
 		r = check_expected(oid, &hash, expected, err);
 	else
 		r = materialise_blob(store, oid, expected, &hash, &size, err);
+	if (r == 0 && missing)
+		object_note_missing(store, &hash);
 	if (r < 0)
 		return r;
 	*ret = hash;

@@ -21,18 +21,35 @@ void object_note_healed(struct store *store, const char *damage)
 		strbuf_addf(&store->healed, "%s%s", store->healed.len ? "; " : "", damage);
 }
 
-unsigned object_take_healed(struct store *store, struct strbuf *ret)
+void object_note_missing(struct store *store, const struct hash128 *hash)
 {
-	unsigned count = store->healed_count;
+	char path[OBJECT_PATH_LENGTH + 1];
 
-	if (count) {
-		strbuf_addf(ret, "%s", strbuf_text(&store->healed));
-		if (count > HEALED_NAMED_MAX)
-			strbuf_addf(ret, "; and %u more", count - HEALED_NAMED_MAX);
-	}
-	strbuf_reset(&store->healed);
-	store->healed_count = 0;
-	return count;
+	object_path(hash, path);
+	if (store->missing_count++ < HEALED_NAMED_MAX)
+		strbuf_addf(&store->missing, "%sobject '%s': missing", store->missing.len ? "; " : "", path);
+}
+
+static unsigned take(struct strbuf *text, unsigned *count, struct strbuf *ret)
+{
+	unsigned taken = *count;
+
+	if (taken)
+		strbuf_addf(ret, "%s%s", ret->len ? "; " : "", strbuf_text(text));
+	if (taken > HEALED_NAMED_MAX)
+		strbuf_addf(ret, "; and %u more", taken - HEALED_NAMED_MAX);
+	strbuf_reset(text);
+	*count = 0;
+	return taken;
+}
+
+unsigned object_take_healed(struct store *store, bool missing, struct strbuf *ret)
+{
+	cleanup_strbuf struct strbuf unsaid = STRBUF_INIT;
+	unsigned healed = take(&store->healed, &store->healed_count, ret);
+	unsigned lost = take(&store->missing, &store->missing_count, missing ? ret : &unsaid);
+
+	return missing ? healed + lost : healed;
 }
 
 /* Is it whole in the page cache and on the disk? */

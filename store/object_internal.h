@@ -34,6 +34,8 @@ bool object_is_pending(struct store *store, const struct hash128 *hash);
 
 /* Write it into the log, and where object_take_healed() finds it. */
 void object_note_healed(struct store *store, const char *damage);
+/* It had been there. */
+void object_note_missing(struct store *store, const struct hash128 *hash);
 
 /* Is R, of an attempt to read an object, what damage is found by? */
 static inline bool object_is_damage(int r)

@@ -185,6 +185,7 @@ void store_free(struct store *store)
 		repo_free(store->repo);
 	object_batch_abort(store);
 	strbuf_release(&store->healed);
+	strbuf_release(&store->missing);
 	blobmap_free(store->blobs);
 	fingerprints_free(store->fingerprints);
 	close_fd(store->run_fd);

@@ -38,8 +38,9 @@ struct store {
 	int objects_fd; /* objects/ */
 	uint64_t objects_unsynced[4]; /* a bit for each directory in it that object_sync_all() has to fsync */
 	struct object_batch *object_batch; /* objects without a name yet; NULL: no batch is open */
-	unsigned healed_count; /* objects, of which HEALED speaks; for object_take_healed() */
-	struct strbuf healed;
+	/* Objects that were made again, and what is said of them; for object_take_healed(). */
+	unsigned healed_count, missing_count;
+	struct strbuf healed, missing;
 	int cache_fd;	/* cache/ */
 	int run_fd;	/* run/ */
 	struct repo *repo; /* NULL before store_open_repository() */

@@ -122,7 +122,7 @@ Test(object, put_again_is_success)
 static unsigned take_healed(struct store *store, const char *pattern)
 {
 	cleanup_strbuf struct strbuf text = STRBUF_INIT;
-	unsigned count = object_take_healed(store, &text);
+	unsigned count = object_take_healed(store, false, &text);
 
 	cr_assert(!pattern || strstr(strbuf_text(&text), pattern), "%s", strbuf_text(&text));
 	return count;
