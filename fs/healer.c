@@ -402,10 +402,10 @@ static void forget_unserved(struct healer *healer)
 	cleanup_view struct view *view = healer->session ? overlay_view(healer->session->overlay) : NULL;
 	SCOPED_LOCK(&healer->lock);
 
-	for (size_t i = healer->lost_count; view && i-- > 0;) {
+	for (size_t i = healer->lost_count; healer->session && i-- > 0;) {
 		bool served = false;
 
-		for (uint32_t index = 0; !served && index < view_count(view); index++)
+		for (uint32_t index = 0; view && !served && index < view_count(view); index++)
 			served = view_at(view, index)->kind == VIEW_FILE && hash128_equal(&view_at(view, index)->object, &healer->lost[i].hash);
 		if (!served)
 			healer->lost[i] = healer->lost[--healer->lost_count];

@@ -94,6 +94,28 @@ ssize_t overlay_read(struct overlay *overlay, uint64_t id, void *buf, uint64_t f
 	return info.content ? read_patched(overlay, id, info.content, buf, from, size) : read_base(overlay, id, buf, from, size);
 }
 
+int overlay_open_to_pass(struct overlay *overlay, uint64_t id, struct fdref *ret)
+{
+	cleanup_node_info struct node_info info = NODE_INFO_INIT;
+	struct stat st;
+	bool right;
+	int r = node_get(overlay->nodes, id, &info);
+
+	if (r == 0)
+		r = overlay_open(overlay, id, FD_READ, ret);
+	if (r < 0 || !info.content)
+		return r;
+	/* One that was open already may have been cut short, or removed, since. */
+	right = fstat(ret->fd, &st) == 0 && st.st_size == info.content->st.st_size;
+	if (right && st.st_nlink > 0)
+		return 0;
+	if (overlay_heal(overlay, info.content) < 0)
+		return right ? 0 : -EIO;
+	fdref_release(ret);
+	fdcache_drop(overlay->fds, id, FD_READ);
+	return overlay_open(overlay, id, FD_READ, ret);
+}
+
 bool overlay_is_patched(struct overlay *overlay, uint64_t id)
 {
 	cleanup_node_info struct node_info info = NODE_INFO_INIT;

@@ -25,7 +25,7 @@ static int backing_make(struct session *session, uint64_t id, int32_t *ret_backi
 {
 	cleanup_fdref struct fdref file = FDREF_INIT;
 	struct abi_backing_map map = { 0 };
-	int r = overlay_open(session->overlay, id, FD_READ, &file), backing;
+	int r = overlay_open_to_pass(session->overlay, id, &file), backing;
 
 	if (r < 0)
 		return r;
