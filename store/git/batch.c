@@ -246,9 +246,9 @@ int repo_batch_begin(struct repo *repo, struct error *err)
 
 	if (repo->batch.open)
 		return error_set(err, -EINVAL, "'%s': a batch is open already", repo->path);
-	rc = libgit2.odb_refresh(repo->odb);
+	rc = repo_refresh(repo, err);
 	if (rc < 0)
-		return git_failure(err, rc, -EIO, "read the objects of '%s'", repo->path);
+		return rc;
 	repo->batch.open = true;
 	return 0;
 }

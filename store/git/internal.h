@@ -44,8 +44,15 @@ struct repo {
 	git_odb *odb;
 	int objects_fd; /* the directory objects/ */
 	git_odb_backend *on_disk[2]; /* borrowed from ODB: packs, loose objects */
+	struct timespec packs_changed; /* the directory of packs, when ODB was opened; 0: it may have changed since */
 	struct batch batch;
 };
+
+/*
+ * Where packs have come or gone, the odb is opened anew: libgit2 goes on reading a pack that was removed while it had it open, and
+ * would say that an object is there which is there for nobody else (docs/decisions/gc.md). The batch is empty.
+ */
+int repo_refresh(struct repo *repo, struct error *err);
 
 /* ---- ids and errors (oid.c) ---- */
 
@@ -90,6 +97,25 @@ void batch_release(struct batch *batch);
 /* Write the objects below objects/ (a directory's fd) so that they are durable when it returns. */
 int pack_write(int objects_fd, const struct batch *batch, struct error *err);
 int loose_write(int objects_fd, const struct batch *batch, struct error *err);
+
+/*
+ * The same for what is not in memory at once: COUNT objects, each put as a zlib stream. After _commit() the pack is durable, and named
+ * by its hash; before it there is nothing of it on disk that has a name. -EFBIG: an object would lie beyond 2 GiB.
+ */
+#define PACK_OFFSET_DELTA 6u
+#define PACK_BYTES_MAX 0x7fffffffu /* where the last object of a pack may begin */
+struct pack_writer;
+int pack_writer_begin(int objects_fd, size_t count, struct pack_writer **ret, struct error *err);
+void pack_writer_free(struct pack_writer *writer);
+DEFINE_CLEANUP(pack_writer_free, struct pack_writer *);
+/* TYPE as in the pack, SIZE before it was compressed. */
+int pack_writer_put(struct pack_writer *writer, const struct oid *oid, unsigned type, uint64_t size, const void *deflated,
+	size_t deflated_size, struct error *err);
+/* A delta over what was put at BASE_OFFSET (pack_writer_offset(), before it was put). */
+int pack_writer_put_delta(struct pack_writer *writer, const struct oid *oid, uint64_t base_offset, uint64_t size,
+	const void *deflated, size_t deflated_size, struct error *err);
+uint64_t pack_writer_offset(const struct pack_writer *writer); /* of what is put next */
+int pack_writer_commit(struct pack_writer *writer, struct oid *ret, struct error *err);
 /* Reads loose objects below objects/ (the fd is duplicated); loose_read.c. */
 int loose_backend_new(int objects_fd, git_odb_backend **ret);
 

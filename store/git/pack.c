@@ -35,11 +35,11 @@ static void put_be32(struct durable *file, uint32_t value)
 }
 
 /* Type and size: four bits of size beside the type, then seven a byte, low ones first. */
-static void put_object_header(struct durable *file, git_object_t type, uint64_t size)
+static void put_object_header(struct durable *file, unsigned type, uint64_t size)
 {
 	uint8_t bytes[12];
 	size_t used = 0;
-	uint8_t byte = (uint8_t)(((unsigned)type & 7u) << 4 | (size & 15));
+	uint8_t byte = (uint8_t)((type & 7u) << 4 | (size & 15));
 
 	for (size >>= 4; size > 0; size >>= 7) {
 		bytes[used++] = byte | 0x80;
@@ -96,15 +96,23 @@ static int stretch_deflate(struct stretch *stretch, size_t index, struct deflate
 	return rc < 0 ? error_errno(err, -rc, "compress object '%s'", OID_HEX(&object->oid)) : 0;
 }
 
+static int pack_fits(struct durable *file, const struct oid *oid, struct error *err)
+{
+	if (durable_offset(file) <= PACK_OFFSET_MAX)
+		return 0;
+	return error_set(err, -EFBIG, "object '%s' lies beyond 2 GiB of its pack", OID_HEX(oid));
+}
+
 static int pack_object(struct durable *file, const struct batch_object *object, const struct deflated *deflated,
 	struct pack_entry *ret, struct error *err)
 {
 	uint64_t offset = durable_offset(file);
+	int rc = pack_fits(file, &object->oid, err);
 
-	if (offset > PACK_OFFSET_MAX)
-		return error_set(err, -EFBIG, "object '%s' lies beyond 2 GiB of its pack", OID_HEX(&object->oid));
+	if (rc < 0)
+		return rc;
 	durable_crc_begin(file);
-	put_object_header(file, object->type, object->size);
+	put_object_header(file, (unsigned)object->type, object->size);
 	durable_write(file, deflated->data, deflated->size);
 	*ret = (struct pack_entry){ object->oid, durable_crc(file), (uint32_t)offset };
 	return 0;
@@ -226,6 +234,22 @@ static int pack_publish(int pack_fd, struct durable *pack, struct durable *index
 	return 0;
 }
 
+/* The directory for packs, and the two files that become one. */
+static int pack_begin(int objects_fd, int *ret_fd, struct durable **ret_pack, struct durable **ret_index, struct error *err)
+{
+	int rc;
+
+	if (mkdirat(objects_fd, "pack", 0777) < 0 && errno != EEXIST)
+		return error_errno(err, errno, "make 'pack'");
+	*ret_fd = openat(objects_fd, "pack", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (*ret_fd < 0)
+		return error_errno(err, errno, "open 'pack'");
+	rc = durable_begin(*ret_fd, ret_pack);
+	if (rc == 0)
+		rc = durable_begin(*ret_fd, ret_index);
+	return rc < 0 ? error_errno(err, -rc, "make a file in 'pack'") : 0;
+}
+
 int pack_write(int objects_fd, const struct batch *batch, struct error *err)
 {
 	cleanup_free struct pack_entry *entries = calloc(batch->count, sizeof *entries);
@@ -237,20 +261,122 @@ int pack_write(int objects_fd, const struct batch *batch, struct error *err)
 
 	if (!entries)
 		return error_errno(err, ENOMEM, "pack");
-	if (mkdirat(objects_fd, "pack", 0777) < 0 && errno != EEXIST)
-		return error_errno(err, errno, "make 'pack'");
-	fd = openat(objects_fd, "pack", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0)
-		return error_errno(err, errno, "open 'pack'");
-	rc = durable_begin(fd, &pack);
+	rc = pack_begin(objects_fd, &fd, &pack, &index, err);
 	if (rc == 0)
-		rc = durable_begin(fd, &index);
-	if (rc < 0)
-		return error_errno(err, -rc, "make a file in 'pack'");
-	rc = pack_objects(pack, batch, entries, err);
+		rc = pack_objects(pack, batch, entries, err);
 	if (rc < 0)
 		return rc;
 	durable_trailer(pack, &hash);
 	index_write(index, entries, batch->count, &hash);
 	return pack_publish(fd, pack, index, &hash, err);
+}
+
+/* ---- one object after another ---- */
+
+struct pack_writer {
+	int fd; /* the directory */
+	struct durable *pack, *index; /* owned */
+	struct pack_entry *entries; /* owned */
+	size_t count, expected;
+};
+
+void pack_writer_free(struct pack_writer *writer)
+{
+	if (!writer)
+		return;
+	durable_free(writer->pack);
+	durable_free(writer->index);
+	if (writer->fd >= 0)
+		close(writer->fd);
+	free(writer->entries);
+	free(writer);
+}
+
+int pack_writer_begin(int objects_fd, size_t count, struct pack_writer **ret, struct error *err)
+{
+	CLEANUP(pack_writer_freep) struct pack_writer *writer = calloc(1, sizeof *writer);
+	int rc;
+
+	if (!writer)
+		return error_errno(err, ENOMEM, "pack");
+	writer->fd = -EBADF;
+	writer->expected = count;
+	writer->entries = calloc(count + 1, sizeof *writer->entries);
+	if (!writer->entries)
+		return error_errno(err, ENOMEM, "pack");
+	rc = pack_begin(objects_fd, &writer->fd, &writer->pack, &writer->index, err);
+	if (rc < 0)
+		return rc;
+	durable_write(writer->pack, "PACK", 4);
+	put_be32(writer->pack, 2);
+	put_be32(writer->pack, (uint32_t)count);
+	*ret = TAKE_PTR(writer);
+	return 0;
+}
+
+static int writer_add(struct pack_writer *writer, const struct oid *oid, struct error *err)
+{
+	int rc = pack_fits(writer->pack, oid, err);
+
+	if (rc < 0)
+		return rc;
+	if (writer->count == writer->expected)
+		return error_set(err, -EINVAL, "more than %zu objects in a pack that was to have no more", writer->expected);
+	writer->entries[writer->count++] = (struct pack_entry){ .oid = *oid, .offset = (uint32_t)durable_offset(writer->pack) };
+	durable_crc_begin(writer->pack);
+	return 0;
+}
+
+int pack_writer_put(struct pack_writer *writer, const struct oid *oid, unsigned type, uint64_t size, const void *deflated,
+	size_t deflated_size, struct error *err)
+{
+	int rc = writer_add(writer, oid, err);
+
+	if (rc < 0)
+		return rc;
+	put_object_header(writer->pack, type, size);
+	durable_write(writer->pack, deflated, deflated_size);
+	writer->entries[writer->count - 1].crc = durable_crc(writer->pack);
+	return 0;
+}
+
+/* Seven bits a byte, the first one the highest, each but the last one less by one than it counts. */
+static void put_distance(struct durable *file, uint64_t distance)
+{
+	uint8_t bytes[10];
+	size_t at = sizeof bytes;
+
+	bytes[--at] = distance & 0x7f;
+	while (distance >>= 7)
+		bytes[--at] = 0x80 | (--distance & 0x7f);
+	durable_write(file, bytes + at, sizeof bytes - at);
+}
+
+int pack_writer_put_delta(struct pack_writer *writer, const struct oid *oid, uint64_t base_offset, uint64_t size,
+	const void *deflated, size_t deflated_size, struct error *err)
+{
+	uint64_t offset = durable_offset(writer->pack);
+	int rc = writer_add(writer, oid, err);
+
+	if (rc < 0)
+		return rc;
+	put_object_header(writer->pack, PACK_OFFSET_DELTA, size);
+	put_distance(writer->pack, offset - base_offset);
+	durable_write(writer->pack, deflated, deflated_size);
+	writer->entries[writer->count - 1].crc = durable_crc(writer->pack);
+	return 0;
+}
+
+uint64_t pack_writer_offset(const struct pack_writer *writer)
+{
+	return durable_offset(writer->pack);
+}
+
+int pack_writer_commit(struct pack_writer *writer, struct oid *ret, struct error *err)
+{
+	if (writer->count != writer->expected)
+		return error_set(err, -EINVAL, "%zu objects in a pack that was to have %zu", writer->count, writer->expected);
+	durable_trailer(writer->pack, ret);
+	index_write(writer->index, writer->entries, writer->count, ret);
+	return pack_publish(writer->fd, writer->pack, writer->index, ret, err);
 }

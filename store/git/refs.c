@@ -9,14 +9,11 @@
 
 #include "store/base/io.h"
 #include "store/git/internal.h"
+#include "store/git/ref_files.h"
 
-/*
- * How long a ref that another process has locked is waited for, and from which age on a lock file is a
- * dead process's (git holds one for milliseconds): a crash must not block a ref for ever.
- */
+/* How long a ref that another process has locked is waited for. */
 #define REF_LOCK_WAIT_MS 10000
 #define REF_LOCK_RETRY_MS 20
-#define REF_LOCK_STALE_SECONDS 5
 
 DEFINE_GIT_CLEANUP(signature_free, git_signature *);
 DEFINE_GIT_CLEANUP(reference_iterator_free, git_reference_iterator *);

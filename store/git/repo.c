@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "store/base/tree_remove.h"
@@ -121,6 +122,63 @@ static int repo_open_odb(struct repo *repo, struct error *err)
 	return 0;
 }
 
+/* ---- packs that come and go ---- */
+
+/* A clock has a grain: what changed twice within one tick has one time. So a directory that changed just now may yet have changed since. */
+#define PACKS_SETTLE_SECONDS 2
+
+/* When the directory of packs changed last; 0: that is not known, or it may have changed since in the same tick. */
+static struct timespec packs_changed(const struct repo *repo)
+{
+	const struct timespec unknown = { 0, 0 };
+	struct timespec now;
+	struct stat st;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (fstatat(repo->objects_fd, "pack", &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_ctim.tv_sec + PACKS_SETTLE_SECONDS > now.tv_sec)
+		return unknown;
+	return st.st_ctim;
+}
+
+static bool packs_unchanged(const struct repo *repo, const struct timespec *now)
+{
+	return now->tv_sec != 0 && now->tv_sec == repo->packs_changed.tv_sec && now->tv_nsec == repo->packs_changed.tv_nsec;
+}
+
+static int repo_reopen_odb(struct repo *repo, struct error *err)
+{
+	struct repo old = *repo;
+	int rc;
+
+	repo->odb = NULL;
+	repo->objects_fd = -EBADF;
+	rc = repo_open_odb(repo, err);
+	if (rc < 0) {
+		libgit2.odb_free(repo->odb);
+		cleanup_closep(&repo->objects_fd);
+		*repo = old;
+		return rc;
+	}
+	libgit2.odb_free(old.odb);
+	cleanup_closep(&old.objects_fd);
+	return 0;
+}
+
+int repo_refresh(struct repo *repo, struct error *err)
+{
+	struct timespec now = packs_changed(repo);
+	int rc;
+
+	if (packs_unchanged(repo, &now))
+		return 0; /* loose objects are looked for each time */
+	rc = repo_reopen_odb(repo, err);
+	if (rc == 0)
+		repo->packs_changed = now;
+	return rc;
+}
+
+/* ---- a handle ---- */
+
 int repo_open(const char *path, struct repo **ret, struct error *err)
 {
 	cleanup_repo struct repo *repo = calloc(1, sizeof *repo);
@@ -141,6 +199,7 @@ int repo_open(const char *path, struct repo **ret, struct error *err)
 	rc = repo_open_odb(repo, err);
 	if (rc < 0)
 		return rc;
+	repo->packs_changed = packs_changed(repo);
 	*ret = TAKE_PTR(repo);
 	return 0;
 }
