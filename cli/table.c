@@ -89,6 +89,11 @@ static const struct option_spec diff_options[] = {
 	OPTIONS_END,
 };
 
+static const struct option_spec fsck_options[] = {
+	{ "repair", 0, NULL, "Mend what can be mended.", 0 },
+	OPTIONS_END,
+};
+
 static const struct option_spec help_options[] = {
 	{ "completion", 0, NULL, "Print the completion script for bash.", 0 },
 	OPTIONS_END,
@@ -152,6 +157,9 @@ const struct command commands[] = {
 		"A and B are base, active, a label, or whatever git understands; without B it is A against\n"
 		"active, without both base against active.",
 		cmd_diff, 1, 3, true, diff_options },
+	{ "fsck", "[--repair] [NAME...]", "check that the store is whole",
+		"Every ref, commit, tree, metadata, journal entry and served object; of components alone where they are named.",
+		cmd_fsck, 0, ARGUMENTS_ANY, false, fsck_options },
 	{ "help", "[COMMAND]", "explain a command, or list them all", NULL, cmd_help, 0, 1, false,
 		help_options },
 	{ "version", "", "print the version", NULL, cmd_version, 0, 0, false, no_options },

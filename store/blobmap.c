@@ -352,3 +352,14 @@ size_t blobmap_count(struct blobmap *map)
 {
 	return ensure_loaded(map) < 0 ? 0 : map->count;
 }
+
+int blobmap_check(int cache_fd, struct error *err)
+{
+	cleanup_blobmap struct blobmap *map = blobmap_new(cache_fd);
+	bool damaged = false;
+	int r = map ? file_load(map, &damaged) : -ENOMEM;
+
+	if (r < 0)
+		return error_errno(err, -r, "read '%s'", BLOBMAP_FILE);
+	return damaged ? error_set(err, -EBADMSG, "it has records that are torn, damaged, or contradict others") : 0;
+}

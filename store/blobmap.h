@@ -56,6 +56,8 @@ const struct object_blocks *blobmap_blocks(struct blobmap *map, const struct oid
 /* BLOCKS is counted by the map, where it knows BLOB. */
 void blobmap_set_blocks(struct blobmap *map, const struct oid *blob, const struct object_blocks *blocks);
 size_t blobmap_count(struct blobmap *map);
+/* Is each record of the file good? 0 (also where there is no file), or -EBADMSG. */
+int blobmap_check(int cache_fd, struct error *err);
 
 static inline void blobmap_freep(struct blobmap **map)
 {

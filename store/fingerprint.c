@@ -2,6 +2,7 @@
 #include "store/fingerprint.h"
 
 #include <endian.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,12 +124,26 @@ static bool is_newer(const struct fingerprints *fingerprints, const struct recor
 	return is_free(known) || memcmp(&known->fields[5], &record->fields[5], 2 * sizeof *record->fields) < 0;
 }
 
+/* The file into TEXT; *RET_BYTES of it are records. -ENOENT, -EBADMSG, … */
+static int read_records(int cache_fd, struct strbuf *text, size_t *ret_bytes)
+{
+	const size_t limit = (size_t)FINGERPRINT_RECORDS_MAX * sizeof(struct record) + sizeof(struct hash128);
+	struct hash128 hash;
+	int r = io_read_file_at(cache_fd, FINGERPRINT_FILE, limit, text, NULL);
+
+	if (r < 0)
+		return r;
+	if (text->len < sizeof hash)
+		return -EBADMSG;
+	*ret_bytes = text->len - sizeof hash;
+	hash = hash128_of(text->buf, *ret_bytes);
+	return *ret_bytes % sizeof(struct record) || memcmp(&hash, text->buf + *ret_bytes, sizeof hash) != 0 ? -EBADMSG : 0;
+}
+
 /* What others have found out is added to what is known; of a file of which both know, they may know more. */
 static void read_file(struct fingerprints *fingerprints)
 {
 	cleanup_strbuf struct strbuf text = STRBUF_INIT;
-	const size_t limit = (size_t)FINGERPRINT_RECORDS_MAX * sizeof(struct record) + sizeof(struct hash128);
-	struct hash128 hash;
 	struct stat now;
 	size_t bytes;
 
@@ -136,11 +151,7 @@ static void read_file(struct fingerprints *fingerprints)
 	if (fstatat(fingerprints->cache_fd, FINGERPRINT_FILE, &now, AT_SYMLINK_NOFOLLOW) < 0 || same_file(&now, &fingerprints->file))
 		return;
 	fingerprints->file = now;
-	if (io_read_file_at(fingerprints->cache_fd, FINGERPRINT_FILE, limit, &text, NULL) < 0 || text.len < sizeof hash)
-		return;
-	bytes = text.len - sizeof hash;
-	hash = hash128_of(text.buf, bytes);
-	if (bytes % sizeof(struct record) || memcmp(&hash, text.buf + bytes, sizeof hash) != 0)
+	if (read_records(fingerprints->cache_fd, &text, &bytes) < 0)
 		return;
 	for (size_t at = 0; at < bytes; at += sizeof(struct record)) {
 		struct record record;
@@ -149,6 +160,17 @@ static void read_file(struct fingerprints *fingerprints)
 		if (is_newer(fingerprints, &record))
 			insert(fingerprints, &record);
 	}
+}
+
+int fingerprints_check(int cache_fd, struct error *err)
+{
+	cleanup_strbuf struct strbuf text = STRBUF_INIT;
+	size_t bytes;
+	int r = read_records(cache_fd, &text, &bytes);
+
+	if (r == 0 || r == -ENOENT)
+		return 0;
+	return error_set(err, r == -ENOMEM ? r : -EBADMSG, "its records do not have the hash that stands at its end");
 }
 
 void fingerprints_read(struct fingerprints *fingerprints)

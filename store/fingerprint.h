@@ -45,6 +45,8 @@ void fingerprints_read(struct fingerprints *fingerprints);
 bool fingerprints_find(struct fingerprints *fingerprints, const struct stat *st, struct oid *ret);
 /* A regular file that had the attributes ST both before and after it was read is BLOB. */
 void fingerprints_put(struct fingerprints *fingerprints, const struct stat *st, const struct oid *blob);
+/* Is the file whole? 0 (also where there is none), or -EBADMSG. */
+int fingerprints_check(int cache_fd, struct error *err);
 /* Write what was put since the last time. */
 void fingerprints_save(struct fingerprints *fingerprints);
 

@@ -393,7 +393,7 @@ static char *read_text(const char *message, const char *key)
 	return value ? value : strdup("");
 }
 
-static int parse_entry(const struct commit *commit, struct journal_entry *ret, struct error *err)
+int journal_parse(const struct commit *commit, struct journal_entry *ret, struct error *err)
 {
 	cleanup_journal_entry struct journal_entry entry = { .id = commit->id };
 	const char *message = commit->message;
@@ -442,7 +442,7 @@ int journal_each(struct store *store, const char *component, size_t limit, journ
 
 		r = repo_commit_read(store->repo, &at, &commit, err);
 		if (r == 0)
-			r = parse_entry(&commit, &entry, err);
+			r = journal_parse(&commit, &entry, err);
 		if (r < 0)
 			return error_prefix(err, r == -ENOENT ? -EBADMSG : r, "journal of '%s'", component);
 		r = fn(arg, &entry, err);

@@ -9,9 +9,10 @@
  * `git log --first-parent` reads it and `git diff JOURNAL~3 JOURNAL` shows what changed.
  *
  * The action "refused" switches nothing: what is served is still FROM, and TO, which may be broken or
- * hostile, is named and not kept. Nor do "restarted" and "healed": FROM and TO are what is active. "healed" says in its reason which
- * objects were found missing or damaged and made again from git, and by what: "object 'ab/cdef…': damaged: 12 bytes, not 20, found by the
- * scrub"; several are separated by "; ".
+ * hostile, is named and not kept. Nor does "restarted": FROM and TO are what is active. "healed" says that something of the store was made
+ * again that had been damaged or lost. Objects: FROM and TO are what is active, and the reason says which, and by what it was noticed:
+ * "object 'ab/cdef…': damaged: 12 bytes, not 20, found by the scrub", several separated by "; ". The ref active: TO is what it
+ * names now, and FROM what it had named, as far as that is known.
  *
  * The subject is for people: "applied: 1a2b3c4 → 5d6e7f8 (a c)". Trailers: Action, From, To (full ids,
  * zeros: none), Labels, Reason (both left out where empty), Time (ISO 8601 UTC with microseconds),
@@ -61,6 +62,9 @@ void journal_entry_release(struct journal_entry *entry);
  */
 int journal_append(struct store *store, const char *component, const struct journal_entry *entry,
 	struct error *err);
+
+/* The entry that COMMIT is; its id too. -EBADMSG: it is none. */
+int journal_parse(const struct commit *commit, struct journal_entry *ret, struct error *err);
 
 /*
  * Newest first, at most LIMIT entries (0: all); non-zero of FN ends and is returned. ENTRY is valid

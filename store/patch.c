@@ -228,6 +228,30 @@ static int patch_read(struct repo *repo, const char *name, const char *label, co
 	return r < 0 ? error_prefix(err, r, "patch '%s'", label) : 0;
 }
 
+/* Plain git says nothing of a label; who says one says the ref's. */
+static int check_own_label(struct repo *repo, const struct oid *oid, const char *label, struct error *err)
+{
+	cleanup_commit struct commit commit = { 0 };
+	cleanup_free char *own = NULL;
+	int r = repo_commit_read(repo, oid, &commit, err);
+
+	if (r < 0)
+		return r;
+	own = trailer_get(commit.message, "Label", 0);
+	if (!own || strcmp(own, label) == 0)
+		return 0;
+	return error_set(err, -EBADMSG, "patch '%s': its commit says that its label is '%.80s'", label, own);
+}
+
+int patch_verify(struct store *store, const char *name, const char *label, const struct oid *oid, struct error *err)
+{
+	struct patch patch = { .label = NULL };
+	int r = patch_read(store->repo, name, label, oid, &patch, err);
+
+	patch_release(&patch);
+	return r < 0 ? r : check_own_label(store->repo, oid, label, err);
+}
+
 /* ---- the list ---- */
 
 struct loading {

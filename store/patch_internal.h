@@ -9,6 +9,9 @@
 /* A component's name's letters, at most PATCH_LABEL_MAX, none of 'active', 'base' and 'HEAD'; -EINVAL. */
 int patch_check_label(const char *label, struct error *err);
 
+/* Can the patch LABEL of component NAME, at commit OID, be read? -EBADMSG: what patch_list_load() leaves out, and a label that it contradicts. */
+int patch_verify(struct store *store, const char *name, const char *label, const struct oid *oid, struct error *err);
+
 /* A patch that is about to be written. */
 struct patch_draft {
 	const struct patch_spec *spec;

@@ -251,6 +251,39 @@ int store_open_directories(const char *path, struct store **ret, struct error *e
 	return 0;
 }
 
+/* -EBADF: it is not there, or no directory. */
+static int open_if_there(const struct store *store, const char *name)
+{
+	int fd = openat(store->fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd < 0 ? -EBADF : fd;
+}
+
+int store_open_damaged(const char *path, struct store **ret, struct error *err)
+{
+	cleanup_store struct store *store = store_new();
+	struct stat st;
+	int r = check_path(path, err);
+
+	if (r < 0)
+		return r;
+	if (!store)
+		return error_errno(err, ENOMEM, "open the store '%s'", path);
+	store->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (store->fd < 0)
+		return errno == ENOENT ? no_store(path, err) : error_errno(err, errno, "open the store '%s'", path);
+	if (fstatat(store->fd, STORE_REPOSITORY, &st, AT_SYMLINK_NOFOLLOW) < 0 && !looks_like_store(store->fd))
+		return no_store(path, err);
+	store->path = realpath(path, NULL);
+	if (!store->path)
+		return error_errno(err, errno, "resolve '%s'", path);
+	store->objects_fd = open_if_there(store, "objects");
+	store->cache_fd = open_if_there(store, "cache");
+	store->run_fd = open_if_there(store, "run");
+	*ret = TAKE_PTR(store);
+	return 0;
+}
+
 int store_open_repository(struct store *store, struct error *err)
 {
 	cleanup_free char *repository = NULL;

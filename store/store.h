@@ -63,6 +63,11 @@ int store_open(const char *path, struct store **ret, struct error *err);
  */
 int store_open_directories(const char *path, struct store **ret, struct error *err);
 int store_open_repository(struct store *store, struct error *err);
+/*
+ * For who looks for damage: whoever it belongs to and whatever its mode, and without making what is missing, whose descriptor is then
+ * -EBADF. -ENOENT: there is nothing like a store.
+ */
+int store_open_damaged(const char *path, struct store **ret, struct error *err);
 void store_free(struct store *store);
 /* An fd whose close unlocks; see lock_acquire(). */
 int store_lock(struct store *store, int timeout_ms, struct error *err);

@@ -1,6 +1,6 @@
 # bash completion for veneer(8). Made by 'veneer help --completion'; not edited by hand.
 
-_veneer_commands='init add create record mount umount takeover apply revert rollback switch policy status refresh log show diff help version'
+_veneer_commands='init add create record mount umount takeover apply revert rollback switch policy status refresh log show diff fsck help version'
 
 _veneer_options()
 {
@@ -9,7 +9,7 @@ _veneer_options()
 	add) echo ' --base-version --root --snapshot --dry-run' ;;
 	create) echo ' --message -m --from --deb --upper --commit --label --fixes --restart --reboot --supersedes --dry-run' ;;
 	record) echo ' --message -m --label --fixes --restart --reboot --supersedes --dry-run' ;;
-	mount) echo ' --io --write --on-failure --watch --foreground --dry-run' ;;
+	mount) echo ' --io --write --on-failure --scrub --watch --foreground --dry-run' ;;
 	umount) echo ' --dry-run' ;;
 	takeover) echo ' --dry-run' ;;
 	apply) echo ' --dry-run' ;;
@@ -22,6 +22,7 @@ _veneer_options()
 	log) echo ' --count -n' ;;
 	show) echo '' ;;
 	diff) echo ' --stat --name-status' ;;
+	fsck) echo ' --repair' ;;
 	help) echo ' --completion' ;;
 	version) echo '' ;;
 	esac

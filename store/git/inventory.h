@@ -58,7 +58,7 @@ struct inventory {
 	size_t copies; /* those of the packs, in their order, then the loose ones */
 };
 
-/* SCAN: packs whose index cannot be used are read without it (pack_file_scan()), which takes long. */
+/* SCAN: packs whose index cannot be used are read without it (pack_file_scan()), which takes longer. */
 int inventory_load(const char *path, bool scan, struct inventory **ret, struct error *err);
 void inventory_free(struct inventory *inventory); /* NULL is fine */
 static inline void inventory_freep(struct inventory **inventory)
