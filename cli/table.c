@@ -94,6 +94,12 @@ static const struct option_spec fsck_options[] = {
 	OPTIONS_END,
 };
 
+static const struct option_spec gc_options[] = {
+	{ "grace", 0, "HOURS", "Leave what is younger, whoever needs it (default: 336, two weeks).", 0 },
+	DRY_RUN,
+	OPTIONS_END,
+};
+
 static const struct option_spec help_options[] = {
 	{ "completion", 0, NULL, "Print the completion script for bash.", 0 },
 	OPTIONS_END,
@@ -160,6 +166,8 @@ const struct command commands[] = {
 	{ "fsck", "[--repair] [NAME...]", "check that the store is whole",
 		"Every ref, commit, tree, metadata, journal entry and served object; of components alone where they are named.",
 		cmd_fsck, 0, ARGUMENTS_ANY, false, fsck_options },
+	{ "gc", "[--grace HOURS] [--dry-run]", "remove what nothing needs any more",
+		"Whatever a ref, the journal, a mounted component or an open file needs stays.", cmd_gc, 0, 0, false, gc_options },
 	{ "help", "[COMMAND]", "explain a command, or list them all", NULL, cmd_help, 0, 1, false,
 		help_options },
 	{ "version", "", "print the version", NULL, cmd_version, 0, 0, false, no_options },

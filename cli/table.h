@@ -46,6 +46,7 @@ int cmd_log(struct context *ctx, struct error *err);
 int cmd_show(struct context *ctx, struct error *err);
 int cmd_diff(struct context *ctx, struct error *err);
 int cmd_fsck(struct context *ctx, struct error *err);
+int cmd_gc(struct context *ctx, struct error *err);
 int cmd_help(struct context *ctx, struct error *err);
 int cmd_version(struct context *ctx, struct error *err);
 

@@ -24,6 +24,7 @@
  *                              "failed" and "unknown" (not served) are counted. Without "objects": the scrub begins a round at once, as fast
  *                              as can be; nobody waits for its end. For 'fsck', which repairs by object_heal() (store/object.h)
  *     {"operation":"base"}     the answer brings the O_PATH fd of the base directory along (SCM_RIGHTS)
+ *     {"operation":"objects"}  the answer brings a list of the objects along that the daemon may yet open (fs/served_objects.h)
  *     {"operation":"detach"}   the mount was taken off: the socket is closed when this is answered, no ref is watched
  *
  *     {"ok":true, …}   or   {"ok":false,"code":ERRNO,"error":"sentence"}
@@ -59,7 +60,10 @@ static inline void control_closep(struct control **control)
 int control_call(struct control *control, struct json_object *request, int passed_fd,
 	struct json_object **ret_reply, struct error *err);
 
-/* The fd that came with the last answer (to "base"), now the caller's; -EBADF: none came. */
+/* How long control_call() waits for an answer. */
+void control_set_timeout(struct control *control, int timeout_ms);
+
+/* The fd that came with the last answer (to "base" or "objects"), now the caller's; -EBADF: none came. */
 int control_take_fd(struct control *control);
 
 /* {"operation":OPERATION}, called. */

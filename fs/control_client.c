@@ -14,6 +14,7 @@ struct control {
 	int fd;
 	char *name; /* of the component, for messages */
 	int received_fd;
+	int timeout_ms;
 };
 
 int control_open(struct store *store, const char *name, struct control **ret, struct error *err)
@@ -42,6 +43,7 @@ int control_open(struct store *store, const char *name, struct control **ret, st
 	}
 	control->fd = TAKE_FD(fd);
 	control->received_fd = -EBADF;
+	control->timeout_ms = CONTROL_TIMEOUT_MS;
 	*ret = control;
 	return 0;
 }
@@ -53,6 +55,11 @@ void control_close(struct control *control)
 	close(control->fd);
 	free(control->name);
 	free(control);
+}
+
+void control_set_timeout(struct control *control, int timeout_ms)
+{
+	control->timeout_ms = timeout_ms;
 }
 
 int control_take_fd(struct control *control)
@@ -93,12 +100,12 @@ int control_call(struct control *control, struct json_object *request, int passe
 	if (r < 0)
 		return error_errno(err, -r, "ask the daemon of component '%s'", control->name);
 	do
-		r = poll(&waiting, 1, CONTROL_TIMEOUT_MS);
+		r = poll(&waiting, 1, control->timeout_ms);
 	while (r < 0 && errno == EINTR);
 	if (r == 0)
 		return error_set(err, -ETIMEDOUT,
 			"the daemon of component '%s' has not answered within %d s: see 'veneer status %s'", control->name,
-			CONTROL_TIMEOUT_MS / 1000, control->name);
+			control->timeout_ms / 1000, control->name);
 	cleanup_closep(&control->received_fd);
 	n = r < 0 ? -errno : control_receive(control->fd, buf, CONTROL_PACKET_MAX, 0, &control->received_fd);
 	if (n <= 0)

@@ -2,6 +2,7 @@
 #include "fs/control_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "fs/healer.h"
 #include "fs/mounts.h"
 #include "fs/scrub.h"
+#include "fs/served_objects.h"
 #include "fs/worker_state.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
@@ -334,6 +336,24 @@ static struct json_object *answer_takeover(struct control_server *server, struct
 	return r < 0 ? reply_error(r, &err) : reply_ok();
 }
 
+static struct json_object *answer_objects(struct control_server *server, int *ret_fd)
+{
+	struct error err = ERROR_INIT;
+	int r = served_objects_list(server->config.session->overlay, ret_fd, &err);
+
+	return r < 0 ? reply_error(r, &err) : reply_ok();
+}
+
+/* The base, a descriptor of the answer's own. */
+static struct json_object *answer_base(struct control_server *server, int *ret_fd)
+{
+	struct error err = ERROR_INIT;
+
+	*ret_fd = fcntl(server->config.base_fd, F_DUPFD_CLOEXEC, 0);
+	return *ret_fd < 0 ? reply_error(error_errno(&err, errno, "hand over the base"), &err) : reply_ok();
+}
+
+/* *RET_FD: what goes along, the caller's to close. */
 static struct json_object *answer(struct control_server *server, int client_fd, struct json_object *request,
 	int received_fd, int *ret_fd)
 {
@@ -361,10 +381,10 @@ static struct json_object *answer(struct control_server *server, int client_fd, 
 		return answer_detach(server);
 	if (strcmp(operation, "takeover") == 0)
 		return answer_takeover(server, request, received_fd);
-	if (strcmp(operation, "base") == 0) {
-		*ret_fd = server->config.base_fd;
-		return reply_ok();
-	}
+	if (strcmp(operation, "base") == 0)
+		return answer_base(server, ret_fd);
+	if (strcmp(operation, "objects") == 0)
+		return answer_objects(server, ret_fd);
 	return reply_error(error_set(&err, -EINVAL, "no such operation: '%.64s'", operation), &err);
 }
 
@@ -373,8 +393,8 @@ static bool serve_client(struct control_server *server, int fd)
 {
 	cleanup_free char *buf = malloc(CONTROL_PACKET_MAX + 1);
 	cleanup_close int received_fd = -EBADF;
+	cleanup_close int passed_fd = -EBADF;
 	struct json_object *request, *reply;
-	int passed_fd = -EBADF;
 	ssize_t n;
 
 	if (!buf)

@@ -50,6 +50,14 @@ static int add_roots(struct fsck *fsck)
 			r = reach_add(&fsck->reach, &ref->oid, ours ? RAW_COMMIT : RAW_NONE, ref->name, false);
 		}
 	}
+	return r;
+}
+
+/* After all that is needed has been walked over: what they share with it is needed. */
+static int add_others(struct fsck *fsck)
+{
+	int r = 0;
+
 	for (size_t i = 0; r == 0 && fsck_all_git(fsck) && i < fsck->refs.other_count; i++)
 		r = reach_add(&fsck->reach, &fsck->refs.others[i], RAW_NONE, "a reflog, or HEAD", true);
 	return r;
@@ -165,13 +173,21 @@ static int settle_states(struct fsck *fsck)
 	return 0;
 }
 
-int fsck_git(struct fsck *fsck, struct error *err)
+static int walk(struct fsck *fsck, int (*add)(struct fsck *fsck), struct error *err)
 {
-	int r = add_roots(fsck);
+	int r = add(fsck);
 
 	if (r < 0)
 		return error_errno(err, -r, "walk over the objects of '%s'", fsck->git_path);
-	r = reach_walk(&fsck->reach, fsck->inventory, walk_progress, fsck, err);
+	return reach_walk(&fsck->reach, fsck->inventory, walk_progress, fsck, err);
+}
+
+int fsck_git(struct fsck *fsck, struct error *err)
+{
+	int r = walk(fsck, add_roots, err);
+
+	if (r == 0)
+		r = walk(fsck, add_others, err);
 	if (r < 0)
 		return r;
 	fsck->report->git_objects = fsck->reach.ids.count;

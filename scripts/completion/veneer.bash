@@ -1,6 +1,6 @@
 # bash completion for veneer(8). Made by 'veneer help --completion'; not edited by hand.
 
-_veneer_commands='init add create record mount umount takeover apply revert rollback switch policy status refresh log show diff fsck help version'
+_veneer_commands='init add create record mount umount takeover apply revert rollback switch policy status refresh log show diff fsck gc help version'
 
 _veneer_options()
 {
@@ -23,6 +23,7 @@ _veneer_options()
 	show) echo '' ;;
 	diff) echo ' --stat --name-status' ;;
 	fsck) echo ' --repair' ;;
+	gc) echo ' --grace --dry-run' ;;
 	help) echo ' --completion' ;;
 	version) echo '' ;;
 	esac

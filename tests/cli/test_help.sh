@@ -35,7 +35,7 @@ compare() {
 
 ok help
 commands=$(sed -nE 's/^  ([a-z]+) .*/\1/p' <<<"$OUT")
-check 'nineteen commands are listed' [ "$(wc -w <<<"$commands")" -eq 19 ]
+check 'twenty commands are listed' [ "$(wc -w <<<"$commands")" -eq 20 ]
 documented=$(sed -nE '/^\.SH COMMANDS/,/^\.SH OPTIONS/s/^\.SS "?([a-z]+).*/\1/p' "$MAN")
 compare 'the commands' "$commands" "$documented" 'the man page'
 
