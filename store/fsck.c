@@ -355,7 +355,8 @@ static int run_once(const char *path, const struct fsck_options *options, bool l
 		r = store_open_damaged(path, &fsck.store, err);
 	if (r == 0 && locked) {
 		fsck.lock_fd = store_lock(fsck.store, STORE_LOCK_TIMEOUT_MS, err);
-		r = fsck.lock_fd < 0 ? fsck.lock_fd : 0;
+		/* Where nobody can write, nothing changes meanwhile. */
+		r = fsck.lock_fd < 0 && (fsck.lock_fd != -EROFS || options->repair) ? fsck.lock_fd : 0;
 	}
 	return r < 0 ? r : look(&fsck, path, err);
 }

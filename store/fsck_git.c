@@ -113,7 +113,7 @@ static int verify_copy(void *arg, size_t index, struct error *err)
 	r = inventory_read_copy(fsck->inventory, copy, OBJECT_BYTES_MAX, &object);
 	if (r == -ENOMEM)
 		return error_errno(err, ENOMEM, "read the objects of '%s'", fsck->git_path);
-	fsck->copy_bad[copy] = r < 0;
+	fsck->copy_bad[copy] = r < 0 && r != -E2BIG; /* larger than what can be served, and for plain git to know */
 	if (r < 0)
 		return 0;
 	atomic_fetch_add(&verification->bytes, object.size);

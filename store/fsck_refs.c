@@ -140,10 +140,21 @@ static int describe_broken(const struct fsck *fsck, const struct ref_file *broke
 }
 
 /* The base that active stands on is the newest: whenever the base grows, active is composed anew over it. */
-static int check_base(struct fsck *fsck, const char *name, const struct ref_file *base, const struct ref_file *active, struct error *err)
+static int find_active_base(struct fsck *fsck, const char *name, struct oid *ret)
+{
+	char ref[REF_NAME_MAX];
+	struct oid active, tree;
+	int r;
+
+	component_ref(name, "active", ref);
+	r = repo_ref_read(fsck->store->repo, ref, &active, NULL);
+	return r < 0 ? r : commit_find_base(fsck->store, &active, ret, &tree, NULL);
+}
+
+static int check_base(struct fsck *fsck, const char *name, const struct ref_file *base, struct error *err)
 {
 	cleanup_strbuf struct strbuf problem = STRBUF_INIT;
-	struct oid found = { { 0 } }, tree;
+	struct oid found = { { 0 } };
 	char ref[REF_NAME_MAX];
 	bool repaired = false;
 	int r;
@@ -155,7 +166,7 @@ static int check_base(struct fsck *fsck, const char *name, const struct ref_file
 		return out_of_memory(err);
 	if (problem.len == 0)
 		return 0; /* its commit is damaged, and told already */
-	if (fsck->options->repair && is_good(fsck, active) && commit_find_base(fsck->store, &active->oid, &found, &tree, NULL) == 0) {
+	if (fsck->options->repair && find_active_base(fsck, name, &found) == 0) {
 		r = write_ref(fsck, base, ref, &found, err);
 		if (r < 0)
 			return r;
@@ -212,8 +223,9 @@ static int check_component(struct fsck *fsck, const char *name, struct error *er
 
 	component_ref(name, "base", base);
 	component_ref(name, "active", active);
-	r = check_base(fsck, name, ref_files_find(&fsck->refs, base), ref_files_find(&fsck->refs, active), err);
-	return r < 0 ? r : check_active(fsck, name, ref_files_find(&fsck->refs, active), err);
+	/* In this order: a base that is lost is found by what is active, which may have been set anew. */
+	r = check_active(fsck, name, ref_files_find(&fsck->refs, active), err);
+	return r < 0 ? r : check_base(fsck, name, ref_files_find(&fsck->refs, base), err);
 }
 
 int fsck_refs(struct fsck *fsck, struct error *err)

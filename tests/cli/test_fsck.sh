@@ -445,5 +445,6 @@ warning object $OBJECT"
 ok fsck app
 run fsck whole
 expect_status 1
+mends 3
 
 finish

@@ -4,9 +4,9 @@
 
 gc_now() { v gc --grace 0 "$@"; }
 
-# age [SECONDS]: everything in the store was written so long ago (a day).
+# Everything in the store was written a day ago.
 age() {
-	find "$STORE/objects" "$STORE/git/objects" -exec touch -h -d "-${1:-86400} seconds" {} +
+	find "$STORE/objects" "$STORE/git/objects" -exec touch -h -d '1 day ago' {} +
 	# ctime cannot be set back; a grace of 0 means "before now".
 	sleep 1.1
 }
@@ -273,6 +273,32 @@ case_beside_switches() {
 	echo "$count switches"
 	must gc_now
 	clean
+}
+
+# Killed wherever: nothing that is needed is lost, and the next one goes on.
+case_killed() {
+	scene
+	patch a A
+	local i kills=0 pid
+	for i in $(seq 1 12); do patch "p$i" "$((i % 10))"; g -c gc.auto=0 repack -dq; done
+	must v apply app a
+	cp -a "$STORE" "$SCRATCH/pristine"
+	for i in $(seq 1 "$(fs_count 40 10)"); do
+		rm -rf "$STORE"
+		cp -a "$SCRATCH/pristine" "$STORE"
+		g update-ref -d refs/veneer/app/patches/p5
+		age
+		"$VENEER" --store "$STORE" gc --grace 0 >/dev/null 2>&1 &
+		pid=$!
+		sleep "0.0$(printf %02d $((i + 2)))"
+		kill -KILL $pid 2>/dev/null && kills=$((kills + 1))
+		wait $pid 2>/dev/null || :
+		clean
+		must gc_now
+		clean
+		assert_equal 12 "$(g for-each-ref refs/veneer/app/patches | wc -l)" 'patches'
+	done
+	echo "$kills of $i were killed"
 }
 
 # On a full disk nothing is removed, and what is there is whole.
