@@ -10,6 +10,7 @@
 
 #include "store/base/cleanup.h"
 
+#define WAIT_FOREVER (-1)
 #define PACKET_FDS_MAX 128u /* the kernel takes 253 */
 
 enum word { WORD_OFFER = 1, WORD_ACCEPTED, WORD_KEPT, WORD_END, WORD_SERVES, WORD_YOURS, WORD_REFUSED };
@@ -28,13 +29,13 @@ union passed {
 	char room[CMSG_SPACE(PACKET_FDS_MAX * sizeof(int))];
 };
 
-static int wait_for(int channel, short events, struct error *err)
+static int wait_for(int channel, short events, int wait_ms, struct error *err)
 {
 	struct pollfd fd = { channel, events, 0 };
 	int n;
 
 	do
-		n = poll(&fd, 1, HANDOVER_WAIT_MS);
+		n = poll(&fd, 1, wait_ms);
 	while (n < 0 && errno == EINTR);
 	if (n == 0)
 		return error_set(err, -ETIMEDOUT, "the other process has said nothing for %d s", HANDOVER_WAIT_MS / 1000);
@@ -66,7 +67,7 @@ static int say(int channel, const struct packet *packet, size_t fd_count, struct
 		memcpy(CMSG_DATA(passed), packet->fds, fd_count * sizeof(int));
 	}
 	for (;;) {
-		r = wait_for(channel, POLLOUT, err);
+		r = wait_for(channel, POLLOUT, HANDOVER_WAIT_MS, err);
 		if (r < 0)
 			return r;
 		n = sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -99,7 +100,7 @@ static void close_fds(struct packet *packet)
 }
 
 /* The next packet, and its descriptors. */
-static int hear_any(int channel, struct packet *ret, struct error *err)
+static int hear_any(int channel, int wait_ms, struct packet *ret, struct error *err)
 {
 	union passed control;
 	struct iovec part = { ret, PACKET_BYTES };
@@ -108,7 +109,7 @@ static int hear_any(int channel, struct packet *ret, struct error *err)
 	int r;
 
 	ret->fds[0] = -EBADF;
-	r = wait_for(channel, POLLIN, err);
+	r = wait_for(channel, POLLIN, wait_ms, err);
 	if (r < 0)
 		return r;
 	do
@@ -119,16 +120,16 @@ static int hear_any(int channel, struct packet *ret, struct error *err)
 	if (n < 0)
 		return error_errno(err, errno, "listen to the other process");
 	take_fds(&message, ret);
-	if (n == PACKET_BYTES && !(message.msg_flags & MSG_CTRUNC))
+	if (n == PACKET_BYTES && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		return 0;
 	close_fds(ret);
 	return error_set(err, -EPROTO, "the other process speaks otherwise");
 }
 
 /* That is WORD, or ends it. */
-static int hear(int channel, enum word word, struct packet *ret, struct error *err)
+static int hear(int channel, enum word word, int wait_ms, struct packet *ret, struct error *err)
 {
-	int r = hear_any(channel, ret, err);
+	int r = hear_any(channel, wait_ms, ret, err);
 
 	if (r < 0 || ret->word == word)
 		return r;
@@ -140,10 +141,10 @@ static int hear(int channel, enum word word, struct packet *ret, struct error *e
 }
 
 /* A word that brings nothing along. */
-static int hear_plain(int channel, enum word word, struct error *err)
+static int hear_plain(int channel, enum word word, int wait_ms, struct error *err)
 {
 	struct packet packet;
-	int r = hear(channel, word, &packet, err);
+	int r = hear(channel, word, wait_ms, &packet, err);
 
 	if (r == 0)
 		close_fds(&packet);
@@ -160,7 +161,7 @@ int handover_offer(int channel, const struct shared *shared, int log_fd, struct 
 	memcpy(packet.fds, shared->fds, sizeof shared->fds);
 	packet.fds[SHARED_REGIONS] = log_fd;
 	r = say(channel, &packet, SHARED_REGIONS + (log_fd >= 0), err);
-	return r < 0 ? r : hear_plain(channel, WORD_ACCEPTED, err);
+	return r < 0 ? r : hear_plain(channel, WORD_ACCEPTED, HANDOVER_WAIT_MS, err);
 }
 
 struct giving {
@@ -199,7 +200,7 @@ int handover_give(int channel, const struct keeper *keeper, struct error *err)
 
 int handover_await(int channel, struct error *err)
 {
-	return hear_plain(channel, WORD_SERVES, err);
+	return hear_plain(channel, WORD_SERVES, HANDOVER_WAIT_MS, err);
 }
 
 int handover_confirm(int channel, struct error *err)
@@ -214,7 +215,7 @@ int handover_confirm(int channel, struct error *err)
 int handover_receive(int channel, struct shared **ret, int *ret_log_fd, struct error *err)
 {
 	struct packet packet;
-	int r = hear(channel, WORD_OFFER, &packet, err);
+	int r = hear(channel, WORD_OFFER, HANDOVER_WAIT_MS, &packet, err);
 
 	if (r < 0)
 		return r;
@@ -246,7 +247,7 @@ int handover_take(int channel, struct keeper *keeper, struct error *err)
 {
 	for (;;) {
 		struct packet packet;
-		int r = hear_any(channel, &packet, err), put = 0;
+		int r = hear_any(channel, HANDOVER_WAIT_MS, &packet, err), put = 0;
 		size_t i;
 
 		if (r < 0)
@@ -271,5 +272,5 @@ int handover_serves(int channel, struct error *err)
 	const struct packet packet = { .word = WORD_SERVES };
 	int r = say(channel, &packet, 0, err);
 
-	return r < 0 ? r : hear_plain(channel, WORD_YOURS, err);
+	return r < 0 ? r : hear_plain(channel, WORD_YOURS, WAIT_FOREVER, err);
 }

@@ -15,8 +15,9 @@
  *     YOURS                                           →     is the daemon
  *
  * Error handling: whatever goes wrong before that store leaves the mount with the one who had it: he ends the other and starts a worker of
- * his own. Each waits HANDOVER_WAIT_MS for the other's next word. -EPIPE: the other one is gone; -ETIMEDOUT: it says nothing; -EPROTO:
- * it says something else; what it refused for, otherwise.
+ * his own. Each waits HANDOVER_WAIT_MS for the other's next word; but who has said SERVES waits for as long as the other one lives and has
+ * the channel open: were it to give up, and the other one to store its number after that, nobody would answer for the mount.
+ * -EPIPE: the other one is gone; -ETIMEDOUT: it says nothing; -EPROTO: it says something else; what it refused for, otherwise.
  */
 
 #include "fs/keeper.h"

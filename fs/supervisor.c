@@ -328,6 +328,15 @@ static int signal_to_end_with(const struct supervisor *supervisor)
 	return 0;
 }
 
+/* It ended before the mount was its own: no third process of it has seen that. false: one has, and has taken the mount off. */
+static bool take_back(const struct supervisor *supervisor, pid_t pid, int process)
+{
+	struct pollfd fd = { process, POLLIN, 0 };
+	int theirs = pid;
+
+	return poll(&fd, 1, 0) == 1 && atomic_compare_exchange_strong(&supervisor->state->supervisor, &theirs, supervisor->pid);
+}
+
 /* From that store on the mount is PID's. */
 static int give_away(struct supervisor *supervisor, int channel, pid_t pid, int process, struct error *err)
 {
@@ -340,6 +349,8 @@ static int give_away(struct supervisor *supervisor, int channel, pid_t pid, int 
 	if (r < 0)
 		return r;
 	atomic_store(&supervisor->state->supervisor, pid);
+	if (take_back(supervisor, pid, process))
+		return error_set(err, -EPIPE, "the other process has ended");
 	log_message(LOG_NOTICE, "process %d serves from now on, and this one ends", (int)pid);
 	if (handover_confirm(channel, err) < 0)
 		log_message(LOG_ERR, "process %d, which serves now, was not told so: %s", (int)pid, err->message);

@@ -176,6 +176,48 @@ case_it_is_killed() {
 }
 served_or_bare() { [[ $(T=5 t cat "$BASE/patched" 2>/dev/null) = [on]* ]]; }
 
+# stop_former: one takes over, and the one before is stopped when its worker has ended; $NEXT_PID is the daemon that is to be, if it lives.
+stop_former() {
+	local worker
+	worker=$(worker)
+	"$NEXT" --store "$STORE" takeover thing </dev/null >"$SCRATCH/said" 2>&1 &
+	COMMAND=$!
+	fs_remember_pid $COMMAND
+	while kill -0 "$worker" 2>/dev/null; do :; done
+	kill -STOP "$FS_DAEMON"
+	NEXT_PID=$(pgrep -P $COMMAND -x next-veneer) || fail "it has ended already: $(cat "$SCRATCH/said")"
+	fs_remember_pid "$NEXT_PID"
+}
+
+# The one before does not come to it for longer than the next one waits for anything else: in the end one of them answers for the mount.
+case_the_former_is_stopped() {
+	mounted
+	stop_former
+	sleep 11 # HANDOVER_WAIT_MS, and some more
+	kill -CONT "$FS_DAEMON"
+	wait $COMMAND || :
+	assert_content new "$BASE/patched"
+	FS_DAEMON=$(supervisor)
+	fs_remember_pid "$FS_DAEMON"
+	kill -KILL "$(worker)"
+	assert_content new "$BASE/patched"
+	umounted
+	assert_content old "$BASE/patched"
+}
+
+# The next one has said that it serves, and is killed before that is heard.
+case_killed_before_it_is_heard() {
+	mounted
+	stop_former
+	sleep 1
+	kill -KILL "$NEXT_PID"
+	wait $COMMAND || : # it has seen that
+	sleep 0.2	   # and so has the third process
+	kill -CONT "$FS_DAEMON"
+	still_serves "$FS_DAEMON"
+	fs_umount thing "$BASE"
+}
+
 # Mounted in one namespace, asked for in another, where it is not seen.
 case_another_namespace() {
 	mounted
