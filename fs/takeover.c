@@ -79,10 +79,20 @@ static int check_mount(const struct worker_state *state, struct error *err)
 	return r < 0 ? r : bare_check(err);
 }
 
-static int receive(struct takeover *takeover, int *ret_log_fd, struct error *err)
+/* Whoever has started this program waits for its descriptors' end; what is said goes where it went before. */
+static void log_there(int log_fd, const struct mount_options *options)
+{
+	cleanup_close int null = open("/dev/null", O_RDWR | O_CLOEXEC), log = log_fd;
+
+	for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
+		dup2(fd == STDERR_FILENO && log >= 0 ? log : null, fd);
+	log_open("veneer", options->foreground, options->verbose ? LOG_INFO : LOG_NOTICE);
+}
+
+static int receive(struct takeover *takeover, struct mount_options *ret_options, struct error *err)
 {
 	struct daemon *daemon = &takeover->daemon;
-	int r = handover_receive(takeover->channel, &daemon->shared, ret_log_fd, err);
+	int log_fd = -EBADF, r = handover_receive(takeover->channel, &daemon->shared, &log_fd, err);
 
 	if (r < 0)
 		return r;
@@ -93,8 +103,13 @@ static int receive(struct takeover *takeover, int *ret_log_fd, struct error *err
 		r = check_mount(daemon->state, err);
 	if (r < 0) {
 		handover_refuse(takeover->channel, err);
+		if (log_fd >= 0)
+			close(log_fd);
 		return r;
 	}
+	*ret_options = daemon_options(daemon->state);
+	/* While somebody serves: what is closed by that may be a file of the mount. */
+	log_there(log_fd, ret_options);
 	cgroup_join(atomic_load(&daemon->state->supervisor));
 	r = handover_accept(takeover->channel, err);
 	return r < 0 ? r : handover_take(takeover->channel, daemon->keeper, err);
@@ -121,16 +136,6 @@ static bool say_taken(void *arg, int code, const struct error *err)
 	return code == 0;
 }
 
-/* Whoever has started this program waits for its descriptors' end; what is said goes where it went before. */
-static void log_there(int log_fd, const struct mount_options *options)
-{
-	cleanup_close int null = open("/dev/null", O_RDWR | O_CLOEXEC), log = log_fd;
-
-	for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
-		dup2(fd == STDERR_FILENO && log >= 0 ? log : null, fd);
-	log_open("veneer", options->foreground, options->verbose ? LOG_INFO : LOG_NOTICE);
-}
-
 int daemon_take_over(const char *store_path, const char *name, daemon_ready_fn ready, void *arg)
 {
 	struct takeover takeover = { .daemon = DAEMON_INIT, .channel = -EBADF };
@@ -138,7 +143,7 @@ int daemon_take_over(const char *store_path, const char *name, daemon_ready_fn r
 	struct mount_options options = { .io = IO_AUTO };
 	cleanup_store struct store *store = NULL;
 	struct error err = ERROR_INIT;
-	int log_fd = -EBADF, r;
+	int r;
 
 	daemon->store_path = store_path;
 	daemon->name = name;
@@ -152,10 +157,8 @@ int daemon_take_over(const char *store_path, const char *name, daemon_ready_fn r
 	store_freep(&store);
 	store = NULL;
 	if (r == 0)
-		r = receive(&takeover, &log_fd, &err);
+		r = receive(&takeover, &options, &err);
 	if (r == 0) {
-		options = daemon_options(daemon->state);
-		log_there(log_fd, &options);
 		r = daemon_supervise(daemon, true, say_taken);
 	} else {
 		if (r != -ENOENT)
