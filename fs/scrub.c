@@ -19,6 +19,7 @@
 /* ioprio_set(2), of which the C library has no declaration. */
 #define IOPRIO_WHO_PROCESS 1
 #define IOPRIO_CLASS_IDLE (3 << 13)
+#define STOP_MS 20
 
 struct scrub {
 	uint64_t rate;
@@ -273,6 +274,9 @@ int scrub_start(uint64_t rate, int objects_fd, struct session *session, struct h
 
 void scrub_stop(struct scrub *scrub)
 {
+	const struct sched_param param = { .sched_priority = 0 };
+	struct timespec until;
+
 	if (!scrub)
 		return;
 	{
@@ -281,7 +285,13 @@ void scrub_stop(struct scrub *scrub)
 		scrub->stop = true;
 		pthread_cond_signal(&scrub->told);
 	}
-	pthread_join(scrub->thread, NULL);
+	/* Where the processors are busy an idle thread would take long to end. */
+	do {
+		pthread_setschedparam(scrub->thread, SCHED_OTHER, &param);
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += until.tv_nsec >= 1000000000L - STOP_MS * 1000000L;
+		until.tv_nsec = (until.tv_nsec + STOP_MS * 1000000L) % 1000000000L;
+	} while (pthread_timedjoin_np(scrub->thread, NULL, &until) == ETIMEDOUT);
 	pthread_cond_destroy(&scrub->told);
 	pthread_mutex_destroy(&scrub->lock);
 	free(scrub);
