@@ -252,7 +252,7 @@ static void fsck_release(struct fsck *fsck)
 		close(fsck->lock_fd);
 }
 
-/* A repository that cannot be opened may be one that init has left half made: then it is completed. */
+/* A repository that cannot be opened may lack something that is always the same: then it is completed. */
 static int open_repository(struct fsck *fsck, struct error *err)
 {
 	struct error problem = ERROR_INIT;
@@ -261,11 +261,11 @@ static int open_repository(struct fsck *fsck, struct error *err)
 
 	if (r == 0)
 		return 0;
-	if (fsck->options->repair && repo_init(fsck->git_path, err) == 0)
+	if (fsck->options->repair && repo_complete(fsck->git_path, err) == 0)
 		repaired = store_open_repository(fsck->store, err) == 0;
 	r = fsck_add(fsck, FSCK_ERROR,
 		FSCK_TEXT("store", NULL, fsck->git_path,
-			repaired ? "completed, as 'veneer init' does" :
+			repaired ? "completed" :
 				   "'veneer fsck --repair' completes it where that can be; else bring it back from a backup",
 			repaired),
 		"%s", problem.message);

@@ -201,6 +201,8 @@ static int look_at_top(struct fsck *fsck, int dirfd, const char *directory, cons
 {
 	if (strcmp(name, "lock") == 0 || strcmp(name, "lost+found") == 0)
 		return 0;
+	if (strcmp(name, "git" REPO_UNFINISHED) == 0)
+		return leftover(fsck, dirfd, directory, name, "of a 'veneer init' that was cut short", err);
 	for (size_t i = 1; i < ARRAY_SIZE(places); i++)
 		if (strcmp(name, places[i].name) == 0)
 			return 0;

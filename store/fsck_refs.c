@@ -151,6 +151,22 @@ static int find_active_base(struct fsck *fsck, const char *name, struct oid *ret
 	return r < 0 ? r : commit_find_base(fsck->store, &active, ret, &tree, NULL);
 }
 
+/* Is there nothing of component NAME but what is active? So it is where `add`, which writes that ref first, was cut short. */
+static bool has_only_active(const struct fsck *fsck, const char *name)
+{
+	char prefix[REF_NAME_MAX], active[REF_NAME_MAX];
+
+	component_ref(name, "", prefix);
+	component_ref(name, "active", active);
+	for (size_t i = 0; i < fsck->refs.count; i++) {
+		const char *ref = fsck->refs.refs[i].name;
+
+		if (strncmp(ref, prefix, strlen(prefix)) == 0 && strcmp(ref, active) != 0)
+			return false;
+	}
+	return true;
+}
+
 static int check_base(struct fsck *fsck, const char *name, const struct ref_file *base, struct error *err)
 {
 	cleanup_strbuf struct strbuf problem = STRBUF_INIT;
@@ -172,7 +188,7 @@ static int check_base(struct fsck *fsck, const char *name, const struct ref_file
 			return r;
 		repaired = true;
 	}
-	r = fsck_add(fsck, FSCK_ERROR,
+	r = fsck_add(fsck, has_only_active(fsck, name) ? FSCK_WARNING : FSCK_ERROR,
 		FSCK_TEXT("ref", name, ref, repaired ? "set to the base that 'active' stands on" :
 			fsck->options->repair ? remedy_ref : "'veneer fsck --repair' sets it to the base that 'active' stands on", repaired),
 		"%s", strbuf_text(&problem));

@@ -12,17 +12,22 @@
  * A fresh repository is some twenty small files; one call makes them all durable, before they get the name that makes them a
  * repository: a power cut in between could leave some of them empty, and nobody could tell that from damage.
  */
-static int repo_publish(const char *made, const char *path, struct error *err)
+static int repo_sync(const char *path, struct error *err)
 {
-	cleanup_close int fd = open(made, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
-		return error_errno(err, errno, "open '%s'", made);
-	if (syncfs(fd) < 0)
-		return error_errno(err, errno, "sync '%s'", made);
-	if (rename(made, path) < 0)
-		return error_errno(err, errno, "make the repository '%s'", path);
-	return 0;
+		return error_errno(err, errno, "open '%s'", path);
+	return syncfs(fd) < 0 ? error_errno(err, errno, "sync '%s'", path) : 0;
+}
+
+static int repo_publish(const char *made, const char *path, struct error *err)
+{
+	int rc = repo_sync(made, err);
+
+	if (rc == 0 && rename(made, path) < 0)
+		rc = error_errno(err, errno, "make the repository '%s'", path);
+	return rc;
 }
 
 int repo_prepare(struct error *err)
@@ -30,29 +35,45 @@ int repo_prepare(struct error *err)
 	return library_start(err);
 }
 
-static int repo_make(const char *path, struct error *err)
+/* At MADE, for PATH. */
+static int repo_make_at(const char *made, const char *path, struct error *err)
 {
 	git_repository_init_options options;
 	git_repository *git = NULL;
-	cleanup_free char *made = NULL;
 	int rc;
 
-	if (asprintf(&made, "%s.new", path) < 0) {
-		made = NULL;
-		return error_errno(err, ENOMEM, "make the repository '%s'", path);
-	}
-	rc = tree_remove(AT_FDCWD, made); /* of one that was cut short */
-	if (rc < 0)
-		return error_errno(err, -rc, "remove '%s'", made);
 	libgit2.repository_init_options_init(&options, GIT_REPOSITORY_INIT_OPTIONS_VERSION);
 	options.flags = GIT_REPOSITORY_INIT_BARE | GIT_REPOSITORY_INIT_MKDIR;
 	options.initial_head = "main";
 	options.description = "store of veneer; refs/veneer/ names what is served";
 	rc = libgit2.repository_init_ext(&git, made, &options);
 	libgit2.repository_free(git);
+	return rc < 0 ? git_failure(err, rc, -EIO, "make the repository '%s'", path) : 0;
+}
+
+static int repo_make(const char *path, struct error *err)
+{
+	cleanup_free char *made = NULL;
+	int rc;
+
+	if (asprintf(&made, "%s" REPO_UNFINISHED, path) < 0) {
+		made = NULL;
+		return error_errno(err, ENOMEM, "make the repository '%s'", path);
+	}
+	rc = tree_remove(AT_FDCWD, made); /* of one that was cut short */
 	if (rc < 0)
-		return git_failure(err, rc, -EIO, "make the repository '%s'", path);
-	return repo_publish(made, path, err);
+		return error_errno(err, -rc, "remove '%s'", made);
+	rc = repo_make_at(made, path, err);
+	return rc < 0 ? rc : repo_publish(made, path, err);
+}
+
+int repo_complete(const char *path, struct error *err)
+{
+	int rc = library_start(err);
+
+	if (rc == 0)
+		rc = repo_make_at(path, path, err);
+	return rc < 0 ? rc : repo_sync(path, err);
 }
 
 int repo_init(const char *path, struct error *err)

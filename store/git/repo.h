@@ -45,12 +45,15 @@ bool oid_is_zero(const struct oid *oid);
 
 /* Load now what the first call of the next two would load, which may lie under a mount later. -EOPNOTSUPP: it is not installed. */
 int repo_prepare(struct error *err);
+#define REPO_UNFINISHED ".new"
 /*
  * A bare repository at PATH (the directory may exist, empty), durable once its directory is synced. Not an error where it is one
  * already. One caller at a time.
- * After a crash: it is there whole or not at all; PATH.new may be left, and goes with the next call.
+ * After a crash: it is there whole or not at all; PATH REPO_UNFINISHED may be left, and goes with the next call.
  */
 int repo_init(const char *path, struct error *err);
+/* What of such a repository is missing at PATH (HEAD, its configuration, directories) is made again; what is there stays. */
+int repo_complete(const char *path, struct error *err);
 int repo_open(const char *path, struct repo **ret, struct error *err);
 void repo_free(struct repo *repo);
 static inline void repo_freep(struct repo **repo)

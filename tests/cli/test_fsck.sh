@@ -133,6 +133,19 @@ rm "$GIT_DIR/HEAD"
 names 1 'error store git'
 mends 1
 
+# What is cut short in `init` and in `add` is no damage.
+restore
+mkdir "$GIT_DIR.new"
+names 0 'warning leftover git.new'
+mends 1
+
+restore
+git update-ref -d refs/veneer/whole/base
+git update-ref -d refs/veneer/whole/journal
+names 0 'warning journal refs/veneer/whole/journal
+warning ref refs/veneer/whole/base'
+mends 2
+
 # ---- refs ----
 
 restore

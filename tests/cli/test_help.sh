@@ -35,7 +35,7 @@ compare() {
 
 ok help
 commands=$(sed -nE 's/^  ([a-z]+) .*/\1/p' <<<"$OUT")
-check 'twenty commands are listed' [ "$(wc -w <<<"$commands")" -eq 20 ]
+check 'twenty-one commands are listed' [ "$(wc -w <<<"$commands")" -eq 21 ]
 documented=$(sed -nE '/^\.SH COMMANDS/,/^\.SH OPTIONS/s/^\.SS "?([a-z]+).*/\1/p' "$MAN")
 compare 'the commands' "$commands" "$documented" 'the man page'
 
