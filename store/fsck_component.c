@@ -177,7 +177,7 @@ static int check_view(struct look *look, const struct oid *commit, const char *s
 	for (uint32_t i = 0; r == 0 && i < view_count(view); i++) {
 		const struct view_entry *entry = view_at(view, i);
 		const struct fsck_content *content = entry->kind == VIEW_FILE ? fsck_content_of(look->fsck, &entry->blob) : NULL;
-		struct fsck_need need = { .blob = entry->blob, .must = entry->present & META_OBJECT };
+		struct fsck_need need = { .blob = entry->blob, .component = look->name, .must = entry->present & META_OBJECT };
 
 		if (!content)
 			continue;

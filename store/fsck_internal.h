@@ -25,7 +25,9 @@ struct fsck_need {
 	struct hash128 object;
 	uint64_t size;
 	struct oid blob;
+	const char *component; /* borrowed from fsck->names */
 	bool must; /* else it is made when it is first served */
+	bool healed; /* it was missing or damaged, and is made again */
 	uint32_t who; /* offset in fsck->texts: "active of 'app'" */
 };
 

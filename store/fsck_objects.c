@@ -12,7 +12,9 @@
 #include "store/base/cleanup.h"
 #include "store/base/parallel.h"
 #include "store/base/path.h"
+#include "store/fsck_active.h"
 #include "store/fsck_internal.h"
+#include "store/journal.h"
 #include "store/object.h"
 
 #define OBJECT_FILE_MODE 0444
@@ -237,8 +239,11 @@ static int make_again(struct fsck *fsck, const struct oid *blob, const struct ha
 {
 	struct hash128 made;
 	uint64_t size;
+	int r = object_materialise(fsck->store, blob, hash, &made, &size, err);
 
-	return object_materialise(fsck->store, blob, hash, &made, &size, err);
+	for (size_t i = 0; r == 0 && i < fsck->need_count; i++)
+		fsck->needs[i].healed |= hash128_equal(&fsck->needs[i].object, hash);
+	return r;
 }
 
 static int mend_damaged(struct fsck *fsck, const struct found *found, const struct oid *blob, const char *path, struct error *err)
@@ -322,6 +327,31 @@ static int check_needs(struct scan *scan, struct error *err)
 	return r;
 }
 
+/* Silently for who reads, loudly in the journal: one entry for each component. */
+static int note_healed(struct fsck *fsck, const char *name, struct error *err)
+{
+	cleanup_free char *labels = NULL, *reason = NULL;
+	struct journal_entry entry = { .action = (char *)"healed" };
+	char ref[REF_NAME_MAX];
+	size_t count = 0;
+
+	for (size_t i = 0; i < fsck->need_count; i++)
+		count += fsck->needs[i].healed && strcmp(fsck->needs[i].component, name) == 0 &&
+			(i == 0 || !hash128_equal(&fsck->needs[i].object, &fsck->needs[i - 1].object));
+	component_ref(name, "active", ref);
+	if (count == 0 || repo_ref_read(fsck->store->repo, ref, &entry.to, NULL) < 0)
+		return 0;
+	labels = fsck_labels(fsck, name, &entry.to);
+	if (!labels || asprintf(&reason, "fsck has made %zu served %s again from git", count, count == 1 ? "object" : "objects") < 0) {
+		reason = NULL;
+		return out_of_memory(err);
+	}
+	entry.from = entry.to;
+	entry.labels = labels;
+	entry.reason = reason;
+	return journal_append(fsck->store, name, &entry, err);
+}
+
 int fsck_objects(struct fsck *fsck, struct error *err)
 {
 	CLEANUP(scan_release) struct scan scan = { .fsck = fsck };
@@ -343,5 +373,7 @@ int fsck_objects(struct fsck *fsck, struct error *err)
 		r = check_needs(&scan, err);
 	if (r == 0 && fsck->options->repair)
 		r = object_sync_all(fsck->store, err);
+	for (char **name = fsck->names; r == 0 && fsck->options->repair && *name; name++)
+		r = note_healed(fsck, *name, err);
 	return r;
 }

@@ -426,6 +426,9 @@ rm "$VENEER_STORE/$OBJECT"
 names 1 "error object $OBJECT"
 json '.[0].problem | test("needed by")' true
 mends 1
+ok log app -n 1 --json
+json '.[0].action' healed
+json '.[0].reason | test("1 served object again")' true
 
 restore
 chmod 0644 "$VENEER_STORE/$OBJECT"

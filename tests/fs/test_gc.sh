@@ -231,6 +231,7 @@ case_silent_daemon() {
 	before=$(objects)
 	worker=$(fs_status app .worker)
 	kill -STOP "$worker"
+	fs_wait_for 5 grep -q '^State:.T' "/proc/$worker/status" || fail 'the worker does not stop'
 	assert_refused 1 "component 'app' is mounted and does not answer" v gc --grace 0 || { kill -CONT "$worker"; return 1; }
 	kill -CONT "$worker"
 	assert_equal "$before" "$(objects)" 'objects'
