@@ -120,7 +120,8 @@ static int read_records(int fd, struct gc_use **ret, size_t *ret_count)
 static int no_answer(const char *name, const struct error *why, struct error *err)
 {
 	return error_set(err, -EBUSY,
-		"component '%s' is mounted and does not answer: what it has open is not known, so nothing is removed; see 'veneer status %s', or take the mount off (%s)",
+		"component '%s' is mounted and does not answer: what it has open is not known, so nothing is removed; "
+		"see 'veneer status %s', or take the mount off (%s)",
 		name, name, why->message);
 }
 

@@ -152,7 +152,8 @@ static int check_order(struct fsck *fsck, const char *name, const struct records
 	/* What was healed was nothing that could be served. */
 	if (r == 0 && !record->healed && !oid_is_zero(&record->from) && !oid_equal(&record->from, &record[1].served) && !is_known(records, index, &record->from))
 		r = fsck_add(fsck, FSCK_WARNING,
-			FSCK_TEXT("journal", name, hex, "it was switched to by other means while nothing was mounted, or the journal lacks an entry", false),
+			FSCK_TEXT("journal", name, hex,
+				"it was switched to by other means while nothing was mounted, or the journal lacks an entry", false),
 			"it leaves commit '%.12s', and no entry says since when that was active", from);
 	return r;
 }
@@ -219,7 +220,9 @@ static int tell_none(struct fsck *fsck, const char *name, const char *ref, const
 	if (r < 0)
 		return r;
 	r = fsck_add(fsck, FSCK_WARNING,
-		FSCK_TEXT("journal", name, ref, repaired ? "begun anew" : "'veneer fsck --repair' begins a new one; an old one may be found with 'git fsck --lost-found'",
+		FSCK_TEXT("journal", name, ref,
+			repaired ? "begun anew" :
+				   "'veneer fsck --repair' begins a new one; an old one may be found with 'git fsck --lost-found'",
 			repaired),
 		"there is none");
 	return r < 0 ? out_of_memory(err) : 0;

@@ -255,7 +255,8 @@ static int describe_need(const struct fsck *fsck, size_t number, struct strbuf *
 }
 
 static const char remedy_lost[] =
-	"its bytes are nowhere here: fetch it from a repository that has it ('git fetch' into the store's git directory), or bring the store back from a backup";
+	"its bytes are nowhere here: fetch it from a repository that has it ('git fetch' into the store's git directory), "
+	"or bring the store back from a backup";
 
 /* One object without a copy that is whole. A damaged copy is told by itself. */
 static int tell_missing(struct mend *mend, size_t number)
@@ -277,8 +278,11 @@ static int tell_missing(struct mend *mend, size_t number)
 	oid_to_hex(&fsck->reach.ids.ids[number], hex);
 	repaired = oid_set_find(&mend->wanted, &fsck->reach.ids.ids[number], &wanted) && mend->made[wanted];
 	return fsck_add(fsck, FSCK_ERROR,
-		FSCK_TEXT("git-object", component, hex, repaired ? "made again" : fsck->options->repair || item->kind != RAW_BLOB ? remedy_lost :
-			"'veneer fsck --repair' makes it again where its bytes are still to be had", repaired),
+		FSCK_TEXT("git-object", component, hex,
+			repaired ? "made again" :
+			fsck->options->repair || item->kind != RAW_BLOB ? remedy_lost :
+				"'veneer fsck --repair' makes it again where its bytes are still to be had",
+			repaired),
 		"%s %s: %s", raw_kind_name(item->kind), problems[item->state], strbuf_text(&need));
 }
 
@@ -324,8 +328,8 @@ static int tell_pack(struct fsck *fsck, const struct inventory_pack *pack)
 		return -ENOMEM;
 	}
 	return fsck_add(fsck, FSCK_ERROR,
-		FSCK_TEXT("git-pack", NULL, subject, repaired ? "written anew, of all that can be read of it" : "'veneer fsck --repair' writes it anew",
-			repaired),
+		FSCK_TEXT("git-pack", NULL, subject,
+			repaired ? "written anew, of all that can be read of it" : "'veneer fsck --repair' writes it anew", repaired),
 		"%s", pack->problem);
 }
 

@@ -302,6 +302,36 @@ case_killed() {
 	echo "$kills of $i were killed"
 }
 
+# So with a repair: the next one mends what is left.
+case_repair_killed() {
+	scene
+	patch a A
+	must v apply app a
+	g -c gc.auto=0 repack -adfq
+	g prune-packed
+	local i kills=0 pid pack blob at object
+	pack=$(ls "$STORE"/git/objects/pack/*.pack)
+	blob=$(g rev-parse refs/veneer/app/patches/a:file1)
+	at=$(g verify-pack -v "${pack%.pack}.idx" | awk -v id="$blob" '$1 == id { print $5 }')
+	chmod u+w "$pack"
+	printf '\377\377\377' | dd of="$pack" bs=1 seek=$((at + 12)) conv=notrunc status=none
+	object=$(find "$STORE/objects" -type f -size -10k)
+	rm "$object" "$STORE/git/refs/veneer/app/active"
+	cp -a "$STORE" "$SCRATCH/pristine"
+	for i in $(seq 1 "$(fs_count 30 10)"); do
+		rm -rf "$STORE"
+		cp -a "$SCRATCH/pristine" "$STORE"
+		"$VENEER" --store "$STORE" fsck --repair >/dev/null 2>&1 &
+		pid=$!
+		sleep "0.0$(printf %02d $((i + 4)))"
+		kill -KILL $pid 2>/dev/null && kills=$((kills + 1))
+		wait $pid 2>/dev/null || :
+		must v fsck --repair
+		clean
+	done
+	echo "$kills of $i were killed"
+}
+
 # On a full disk nothing is removed, and what is there is whole.
 case_disk_full() {
 	fs_setup

@@ -15,12 +15,21 @@ static void age(struct scene *scene)
 static struct oid used_blob;
 static struct hash128 used_object;
 static int answer;
+static struct scene *mover; /* its ref is moved while it is looked at; NULL: none */
+static struct oid moved_to;
 
 /* "A daemon has one file open", or does not answer. */
 static int in_use(struct store *store, const char *name, struct gc_use **ret, size_t *ret_count, struct error *err)
 {
 	*ret = NULL;
 	*ret_count = 0;
+	if (mover) {
+		char script[128], hex[OID_HEX_LENGTH + 1];
+
+		oid_to_hex(&moved_to, hex);
+		snprintf(script, sizeof script, "git -C store/git update-ref refs/heads/found %s", hex);
+		bench_run(&mover->bench, script);
+	}
 	if (answer < 0)
 		return error_set(err, answer, "component '%s' is mounted and does not answer", name);
 	if (answer == 0)
@@ -128,6 +137,22 @@ Test(gc, nothing_goes_where_a_daemon_is_silent)
 	must_fail(-EBUSY, "does not answer", collect(&scene, 0, false, &report, &err));
 	answer = 0;
 	cr_assert(has(&scene, &gone));
+}
+
+/* Plain git names what was about to go, after the refs were read. */
+Test(gc, a_ref_that_moves_meanwhile)
+{
+	scene_auto scene = scene_make("echo f >f");
+	cleanup_gc_report struct gc_report report = GC_REPORT_INIT;
+
+	moved_to = forgotten_patch(&scene);
+	mover = &scene;
+	answer = 0;
+	age(&scene);
+	must_pass(collect(&scene, 0, false, &report, &err));
+	mover = NULL;
+	cr_assert(has(&scene, &moved_to));
+	expect_whole(&scene);
 }
 
 /* What is needed and cannot be followed may need what seems needless. */
