@@ -35,9 +35,9 @@
 	X(reference_name_is_valid) X(reference_name_to_id) X(reference_next_name) \
 	X(repository_commondir) X(repository_free) X(repository_init_ext) \
 	X(repository_init_options_init) X(repository_open_bare) X(repository_set_odb) \
-	X(revparse_single) X(signature_free) X(signature_new) X(transaction_commit) \
+	X(revparse_single) X(transaction_commit) \
 	X(transaction_free) X(transaction_lock_ref) X(transaction_new) X(transaction_remove) \
-	X(transaction_set_target) X(tree_free) X(tree_lookup)
+	X(tree_free) X(tree_lookup)
 
 struct libgit2 {
 #define LIBGIT2_MEMBER(name) typeof(git_##name) *name;

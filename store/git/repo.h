@@ -263,12 +263,16 @@ struct ref_update {
 	struct oid old_oid;
 };
 /*
- * All of them or none: every ref is locked and checked first, then written, in the order given, each
- * fsynced. (A crash or a full disk between two of them can leave a prefix of the list: order them so
- * that each prefix is a good state.) A lock that another process holds is waited for; one older than
- * some seconds was left by a crash and is broken.
+ * All of them or none: every ref is locked and checked first, and its new value written and fsynced beside it; then they
+ * move, in the order given, by renames, which need no room on the disk. What fails then is undone in the same way; where that
+ * fails too, the message says so.
+ * After a crash: a prefix of the list has moved: order them so that each prefix is a good state. A lock that another process holds
+ * is waited for; one of ours whose process is dead is broken at once, one of git's when it is older than some seconds.
  */
 int repo_refs_update(struct repo *repo, const struct ref_update *updates, size_t count, struct error *err);
+
+/* Remove the locks of refs below DIRECTORY ("refs/veneer") that dead processes of ours have left: they would be in plain git's way. */
+void repo_locks_break(struct repo *repo, const char *directory);
 
 /* Each ref whose name begins with PREFIX, in order of names; non-zero of FN ends and is returned. */
 typedef int (*ref_fn)(void *arg, const char *name, const struct oid *oid, struct error *err);

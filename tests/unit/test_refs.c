@@ -86,6 +86,62 @@ Test(refs, a_lock_left_by_a_crash_is_broken)
 	assert_oid(ref(A), commits[0]);
 }
 
+static double seconds_since(const struct timespec *begin)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - begin->tv_sec) + (double)(now.tv_nsec - begin->tv_nsec) / 1e9;
+}
+
+/* Ours, which nobody may write to: that its process is dead is seen at once. */
+Test(refs, our_own_lock_of_a_dead_process_is_broken_at_once)
+{
+	struct timespec begin;
+
+	make_commits();
+	free(shell("mkdir -p git/refs/veneer/x && touch git/" A ".lock && chmod 444 git/" A ".lock"));
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	must_pass(repo_refs_update(repo, (struct ref_update[]){ { .name = A, .new_oid = commits[0] } }, 1, &err));
+	cr_assert(seconds_since(&begin) < 2, "%f", seconds_since(&begin));
+	assert_oid(ref(A), commits[0]);
+	free(shell("mkdir -p git/refs/veneer/x && touch git/" A ".lock && chmod 444 git/" A ".lock && { flock -x git/" A ".lock "
+		   "sh -c 'sleep 0.5; rm git/" A ".lock' > /dev/null 2>&1 & } && sleep 0.1"));
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	must_pass(repo_refs_update(repo, (struct ref_update[]){ { .name = A, .new_oid = commits[1] } }, 1, &err));
+	cr_assert(seconds_since(&begin) > 0.2, "one that is held is waited for: %f", seconds_since(&begin));
+	assert_oid(ref(A), commits[1]);
+}
+
+/* git leaves an empty directory where refs were below a name. */
+Test(refs, an_empty_directory_is_no_obstacle)
+{
+	make_commits();
+	free(shell("mkdir -p git/" A "/below"));
+	must_fail(repo_refs_update(repo, (struct ref_update[]){ { .name = B, .new_oid = commits[0] }, { .name = A, .new_oid = commits[0] } }, 2, &err),
+		-ENOTEMPTY);
+	must_name(A);
+	free(shell("! git rev-parse --verify -q " B " && test -z \"$(find git -name '*.lock')\""));
+	free(shell("rmdir git/" A "/below"));
+	must_pass(repo_refs_update(repo, (struct ref_update[]){ { .name = A, .new_oid = commits[0] } }, 1, &err));
+	assert_oid(shell_oid("git rev-parse " A), commits[0]);
+}
+
+/* The second one cannot move: the first one is set back, whether there was one before or not. */
+Test(refs, what_has_moved_is_set_back)
+{
+	struct oid zero = { { 0 } };
+
+	make_commits();
+	must_pass(repo_refs_update(repo, (struct ref_update[]){ { .name = B, .new_oid = commits[0] } }, 1, &err));
+	free(shell("mkdir -p git/" A "/below"));
+	must_fail(repo_refs_update(repo, (struct ref_update[]){ { .name = B, .new_oid = commits[1] }, { .name = "refs/veneer/y/new", .new_oid = commits[1] },
+		{ .name = A, .new_oid = commits[1] } }, 3, &err), -ENOTEMPTY);
+	assert_oid(ref(B), commits[0]);
+	assert_oid(ref("refs/veneer/y/new"), zero);
+	free(shell("test -z \"$(find git -name '*.lock')\""));
+}
+
 Test(refs, a_lock_that_is_held_is_waited_for)
 {
 	struct timespec begin, end;
