@@ -140,6 +140,33 @@ int io_read_file_at(int dirfd, const char *path, size_t limit, struct strbuf *sb
 	return 0;
 }
 
+/*
+ * TEMPORARY gets the name NAME, and that is on the disk. The old file takes the temporary name meanwhile, so that it comes back where
+ * it cannot be had; a filesystem that cannot exchange keeps the new one then.
+ */
+static int exchange_durably(int dirfd, const char *temporary, const char *name)
+{
+	bool exchanged, existed;
+	struct stat st;
+	int r;
+
+	/* rename(2) would refuse to put a file in a directory's place, an exchange does not. */
+	existed = fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	if (existed && S_ISDIR(st.st_mode))
+		return -EISDIR;
+	exchanged = renameat2(dirfd, temporary, dirfd, name, RENAME_EXCHANGE) == 0;
+	if (!exchanged && errno != ENOENT && errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	if (!exchanged && renameat(dirfd, temporary, dirfd, name) < 0)
+		return -errno;
+	r = io_sync_dir(dirfd);
+	if (r < 0 && exchanged)
+		renameat2(dirfd, temporary, dirfd, name, RENAME_EXCHANGE);
+	else if (r < 0 && !existed)
+		unlinkat(dirfd, name, 0);
+	return r;
+}
+
 static int replace_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode, bool durable,
 	struct error *err)
 {
@@ -157,16 +184,12 @@ static int replace_file(int dirfd, const char *name, const void *data, size_t le
 	r = io_write(fd, data, len);
 	if (r == 0 && durable && fsync(fd) < 0)
 		r = -errno;
-	if (r == 0 && renameat(dirfd, temporary, dirfd, name) < 0)
-		r = -errno;
-	if (r < 0) {
+	if (r == 0)
+		r = durable ? exchange_durably(dirfd, temporary, name) : renameat(dirfd, temporary, dirfd, name) < 0 ? -errno : 0;
+	/* The new file, where it failed; else the old one, if there was any. */
+	if (r < 0 || durable)
 		unlinkat(dirfd, temporary, 0);
-		return error_errno(err, -r, "write '%s'", name);
-	}
-	r = durable ? io_sync_dir(dirfd) : 0;
-	if (r < 0)
-		return error_errno(err, -r, "sync the directory of '%s'", name);
-	return 0;
+	return r < 0 ? error_errno(err, -r, "write '%s'", name) : 0;
 }
 
 int io_write_file_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode,

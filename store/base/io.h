@@ -27,8 +27,8 @@ int io_read_all(int fd, size_t limit, struct strbuf *sb);
 /* A whole regular file beneath DIRFD (not through a final symlink) appended to SB; -E2BIG beyond LIMIT. */
 int io_read_file_at(int dirfd, const char *path, size_t limit, struct strbuf *sb, struct error *err);
 /*
- * Replace DIRFD/NAME by these bytes: temporary file, fsync, rename, fsync of the directory.
- * After a crash: the old file or the new one.
+ * Replace DIRFD/NAME by these bytes: temporary file, fsync, rename, fsync of the directory. On failure the old file is there again.
+ * After a crash: the old file or the new one, and perhaps the other one as ".tmp-*".
  */
 int io_write_file_at(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
 	struct error *err);

@@ -237,10 +237,10 @@ static int pack_publish(int pack_fd, struct durable *pack, struct durable *index
 /* The directory for packs, and the two files that become one. */
 static int pack_begin(int objects_fd, int *ret_fd, struct durable **ret_pack, struct durable **ret_index, struct error *err)
 {
-	int rc;
+	int rc = mkdirat(objects_fd, "pack", 0777) < 0 ? -errno : io_sync_dir(objects_fd);
 
-	if (mkdirat(objects_fd, "pack", 0777) < 0 && errno != EEXIST)
-		return error_errno(err, errno, "make 'pack'");
+	if (rc < 0 && rc != -EEXIST)
+		return error_errno(err, -rc, "make 'pack'");
 	*ret_fd = openat(objects_fd, "pack", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (*ret_fd < 0)
 		return error_errno(err, errno, "open 'pack'");

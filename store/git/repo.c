@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "store/base/io.h"
 #include "store/base/tree_remove.h"
 #include "store/git/internal.h"
 
-/*
- * A fresh repository is some twenty small files; one call makes them all durable, before they get the name that makes them a
- * repository: a power cut in between could leave some of them empty, and nobody could tell that from damage.
- */
+/* A fresh repository is some twenty small files; one call makes them all durable. */
 static int repo_sync(const char *path, struct error *err)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -21,13 +20,41 @@ static int repo_sync(const char *path, struct error *err)
 	return syncfs(fd) < 0 ? error_errno(err, errno, "sync '%s'", path) : 0;
 }
 
+static int open_parent(const char *path, int *ret, struct error *err)
+{
+	cleanup_free char *copy = strdup(path);
+	char *slash = copy ? strrchr(copy, '/') : NULL;
+
+	if (!copy)
+		return error_errno(err, ENOMEM, "make the repository '%s'", path);
+	if (slash)
+		*slash = '\0';
+	*ret = open(!slash ? "." : *copy ? copy : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *ret < 0 ? error_errno(err, errno, "open the directory of '%s'", path) : 0;
+}
+
+/*
+ * Durable before it gets the name that makes it a repository: a power cut in between could leave some of its files empty, and what libgit2
+ * leaves when it is cut short (a lock of the configuration) would be in the way of every later attempt.
+ */
 static int repo_publish(const char *made, const char *path, struct error *err)
 {
-	int rc = repo_sync(made, err);
+	cleanup_close int parent = -EBADF;
+	int rc = open_parent(path, &parent, err);
 
+	if (rc == 0)
+		rc = repo_sync(made, err);
 	if (rc == 0 && rename(made, path) < 0)
-		rc = error_errno(err, errno, "make the repository '%s'", path);
-	return rc;
+		rc = error_errno(err, errno, "put '%s' in its place", path);
+	if (rc < 0)
+		return rc;
+	rc = io_sync_dir(parent);
+	if (rc == 0)
+		return 0;
+	/* It failed: then it is not there, as far as it is in our hands. */
+	if (rename(path, made) < 0)
+		return error_errno(err, -rc, "sync the directory of '%s' (which is there now)", path);
+	return error_errno(err, -rc, "sync the directory of '%s'", path);
 }
 
 int repo_prepare(struct error *err)
