@@ -85,7 +85,7 @@ int cmd_add(struct context *ctx, struct error *err)
 	cleanup_store struct store *store = NULL;
 	cleanup_component struct component *component = NULL;
 	cleanup_progress struct progress progress = { .active = false };
-	cleanup_close int lock = -EBADF;
+	cleanup_store_lock int lock = -EBADF;
 	cleanup_free char *directory = NULL;
 	const char *root = options_get(&ctx->options, "root");
 	const char *snapshot = options_get(&ctx->options, "snapshot");

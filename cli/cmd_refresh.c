@@ -83,5 +83,7 @@ int cmd_refresh(struct context *ctx, struct error *err)
 		r = control_open(target.store, target.component->name, &control, err);
 	if (r == 0)
 		r = control_call(control, request, target.lock_fd, &reply, err);
+	if (r == -ECONNRESET || r == -EPIPE)
+		store_lock_doubt(target.lock_fd);
 	return r < 0 ? r : report(ctx, target.component, reply, now_ns() - start, err);
 }

@@ -11,6 +11,7 @@
 #include "fs/control.h"
 #include "fs/mount_query.h"
 #include "fs/reconcile.h"
+#include "store/reserve.h"
 #include "store/view.h"
 
 #define DAEMON_POLL_MS 5
@@ -188,6 +189,8 @@ static int ask_daemon(const struct context *ctx, const struct target *target, st
 	CLEANUP_ROW struct json_object *reply = NULL;
 	int r = control_call(control, question, target->lock_fd, &reply, err);
 
+	if (r == -ECONNRESET || r == -EPIPE)
+		store_lock_doubt(target->lock_fd);
 	return r < 0 ? r : report(ctx, row_get(reply, "row"), row_string(reply, "text"), err);
 }
 
@@ -270,18 +273,29 @@ static int find_daemon(const struct target *target, const char *name, struct con
 	return 0;
 }
 
+static bool goes_back(const struct transition_request *request)
+{
+	return request->kind == TRANSITION_REVERT || request->kind == TRANSITION_ROLLBACK;
+}
+
 int transition_run(const struct context *ctx, const struct transition_request *request, struct error *err)
 {
 	const char *name = context_argument(ctx, 0);
 	cleanup_target struct target target = TARGET_INIT;
 	cleanup_control struct control *control = NULL;
+	struct error problem = ERROR_INIT;
 	int lock = -EBADF, r;
 
 	if (context_dry_run(ctx))
 		return plan(ctx, request, err);
 	r = target_open_store(ctx, name, TARGET_WRITE, &target, err);
 	if (r == 0)
-		r = find_daemon(&target, name, &control, &lock, err);
+		r = find_daemon(&target, name, &control, &lock, &problem);
+	/* The first file that a way back has to make may be the one that the disk has no room for. */
+	if ((r == -ENOSPC || r == -EDQUOT) && goes_back(request) && reserve_spend(target.store))
+		r = find_daemon(&target, name, &control, &lock, &problem);
+	if (*problem.message && r < 0)
+		return error_set(err, r, "%s", problem.message);
 	if (r < 0)
 		return r;
 	r = control ? ask_daemon(ctx, &target, control, request, err) : do_it_here(ctx, &target, request, err);

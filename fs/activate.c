@@ -2,18 +2,18 @@
 #include "fs/activate.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <time.h>
 
 #include "fs/mount_query.h"
 #include "fs/reconcile.h"
 #include "store/base/cleanup.h"
 #include "store/base/clock.h"
-#include "store/base/thread.h"
 #include "store/git/repo.h"
 #include "store/journal.h"
 #include "store/object.h"
 #include "store/view.h"
+
+#define JOURNAL_ATTEMPTS 10 /* who writes to it without the store's lock is seldom, and quick */
 
 /* CHECK: it must fit the base. */
 static int load_complete_view(struct store *store, const char *name, const struct oid *commit, int basefd, bool check,
@@ -75,21 +75,30 @@ static int prepare_here(struct store *store, const struct component *component, 
 	return r < 0 ? error_errno(err, -r, "component '%s'", component->name) : 0;
 }
 
-static int move_ref(struct store *store, const struct component *component, const struct oid *from,
-	const struct oid *to, struct error *err)
+/* -EAGAIN: somebody else has moved one of the refs. */
+static int move_refs_once(struct store *store, const struct component *component, const struct journal_entry *entry, bool journaled,
+	struct error *err)
 {
+	struct journal_draft journal;
 	char ref[REF_NAME_MAX];
-	struct ref_update update = { .new_oid = *to, .check = true, .old_oid = *from };
+	struct ref_update updates[2];
+	size_t count = 0;
+	int r = journaled ? journal_prepare(store, component->name, entry, &journal, err) : 0;
 
-	if (oid_equal(from, to))
-		return 0;
+	if (r < 0)
+		return r;
 	component_ref(component->name, "active", ref);
-	update.name = ref;
-	return repo_refs_update(store->repo, &update, 1, err);
+	/* The ref may name it already, where it was refused before. */
+	if (!oid_equal(&component->active, &entry->to))
+		updates[count++] = (struct ref_update){ ref, entry->to, true, component->active };
+	if (journaled)
+		updates[count++] = journal.update;
+	return repo_refs_update(store->repo, updates, count, err);
 }
 
-static int write_journal(struct store *store, const struct component *component,
-	const struct activation *activation, const struct activation_result *result, struct error *err)
+/* The active ref and the journal, both or neither; the ref alone where there is no room for the other. */
+static int move_refs(struct store *store, struct component *component, const struct activation *activation,
+	const struct activation_result *result, struct error *err)
 {
 	struct journal_entry entry = {
 		.from = result->from,
@@ -98,76 +107,17 @@ static int write_journal(struct store *store, const struct component *component,
 		.labels = (char *)activation->labels,
 		.reason = (char *)activation->reason,
 	};
+	struct error last = ERROR_INIT; /* of the last attempt: an earlier one's is no failure */
+	int r = -EAGAIN;
 
 	if (activation->actor)
 		entry.actor = *activation->actor;
-	return journal_append(store, component->name, &entry, err);
-}
-
-/* A step after the move of the ref has failed: everything back to what was, CODE and its message in ERR. */
-static int undo(struct store *store, const struct component *component,
-	const struct activation_server *server, const struct oid *served, int code, struct error *err)
-{
-	struct error problem = ERROR_INIT;
-	uint64_t ns, paths;
-	int r = move_ref(store, component, &component->active, served, &problem);
-
+	for (int attempt = 0; attempt < JOURNAL_ATTEMPTS && r == -EAGAIN; attempt++)
+		r = move_refs_once(store, component, &entry, !activation->without_journal, &last);
 	if (r < 0)
-		return error_prefix(err, code, "the switch failed and could not be undone (%s)", problem.message);
-	if (server && server->prepare(server->arg, served, NULL) == 0)
-		server->publish(server->arg, &ns, &paths);
-	return code;
-}
-
-struct publishing {
-	const struct activation_server *server;
-	struct activation_result *result;
-};
-
-static void *run_publish(void *arg)
-{
-	const struct publishing *publishing = arg;
-
-	publishing->server->publish(publishing->server->arg, &publishing->result->daemon_ns, &publishing->result->paths);
-	return NULL;
-}
-
-/* Serve it and write it down. The journal waits for the disk, what is served for the kernel: neither for the other. */
-static int publish_and_journal(struct store *store, const struct component *component, const struct activation *activation,
-	const struct activation_server *server, struct activation_result *result, struct error *err)
-{
-	struct publishing publishing = { server, result };
-	pthread_t thread;
-	bool started;
-	int r;
-
-	if (!server)
-		return write_journal(store, component, activation, result, err);
-	started = thread_start(&thread, run_publish, &publishing) == 0;
-	if (!started)
-		run_publish(&publishing);
-	r = write_journal(store, component, activation, result, err);
-	if (started)
-		pthread_join(thread, NULL);
-	return r;
-}
-
-/* From here on the ref moves; what fails is undone. */
-static int publish(struct store *store, struct component *component, const struct activation *activation,
-	const struct activation_server *server, struct activation_result *result, struct error *err)
-{
-	const struct oid before = component->active;
-	int r = move_ref(store, component, &before, &result->to, err);
-
-	if (r < 0)
-		return r;
+		return error_set(err, r, "%s", last.message);
 	component->active = result->to;
-	r = publish_and_journal(store, component, activation, server, result, err);
-	if (r < 0) {
-		r = undo(store, component, server, &before, r, err);
-		component->active = before;
-	}
-	return r;
+	return 0;
 }
 
 int activate_commit(struct store *store, struct component *component, const struct oid *commit,
@@ -187,10 +137,12 @@ int activate_commit(struct store *store, struct component *component, const stru
 		r = server ? server->prepare(server->arg, commit, err) :
 			     prepare_here(store, component, &result.from, commit, &result.paths, err);
 		if (r == 0)
-			r = publish(store, component, activation, server, &result, err);
+			r = move_refs(store, component, activation, &result, err);
 	}
 	if (r < 0)
 		return r;
+	if (result.live)
+		server->publish(server->arg, &result.daemon_ns, &result.paths);
 	result.total_ns = clock_monotonic_ns() - started;
 	*ret = result;
 	return 0;

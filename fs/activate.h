@@ -5,12 +5,13 @@
 /*
  * The switch (design, section 5):
  *
- *     prepare (view_load + view_complete: objects durable)  →  move the ref (fsynced)
- *     →  publish (swap the pointer, tell the kernel), and the journal meanwhile  →  return
+ *     prepare (view_load + view_complete: objects durable)  →  write the journal's entry (durable)
+ *     →  move both refs, active and journal  →  publish (swap the pointer, tell the kernel)  →  return
  *
- * What can fail comes before the ref moves; on failure nothing has changed. In the daemon of a mounted
+ * What can fail comes before the refs move, also on a full disk; on failure nothing has changed. In the daemon of a mounted
  * component both steps are the switcher's; where nothing is mounted, the view is made, and dropped.
- * After a crash: the ref is the truth; a daemon that starts serves it.
+ * After a crash: the ref is the truth; a daemon that starts serves it. Between the two refs: the journal lacks the entry, which
+ * store_lock() sees to.
  */
 
 #include <stdbool.h>
@@ -25,6 +26,7 @@ struct activation {
 	const char *labels; /* the stack afterwards, for the journal */
 	const char *reason; /* "" where none */
 	const struct journal_actor *actor; /* NULL: the calling process */
+	bool without_journal; /* for want of room on the disk: store_doubt() is the caller's */
 };
 
 /* Who serves the component. */
@@ -34,8 +36,10 @@ struct activation_server {
 	void (*served)(void *arg, struct oid *ret);
 	/* Everything about the switch to COMMIT that can fail. */
 	int (*prepare)(void *arg, const struct oid *commit, struct error *err);
-	/* Serve what was prepared; *RET_NS it took, *RET_PATHS are served differently. Called from a thread of its own; does not use the store. */
+	/* Serve what was prepared; *RET_NS it took, *RET_PATHS are served differently. Cannot fail; does not use the store. */
 	void (*publish)(void *arg, uint64_t *ret_ns, uint64_t *ret_paths);
+	/* What was just published is not in the journal, for want of room: to be done later (journal_complete()). */
+	void (*leave_journal)(void *arg);
 };
 
 struct activation_result {

@@ -488,7 +488,7 @@ static int start_control(struct daemon *daemon, struct error *err)
 	r = switcher_new(daemon->store, daemon->component, daemon->base_fd, daemon->session, daemon->view, &daemon->switcher, err);
 	if (r < 0)
 		return r;
-	r = ref_watch_start(daemon->switcher, &daemon->watch, err);
+	r = ref_watch_start(daemon->switcher, !daemon->first, &daemon->watch, err);
 	if (r == 0)
 		r = reconciler_start(daemon->reconciler, daemon->switcher, err);
 	if (r == 0)

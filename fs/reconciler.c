@@ -193,7 +193,7 @@ static bool look(struct reconciler *reconciler, const struct seen *seen, int loc
 	cleanup_strbuf struct strbuf cause = STRBUF_INIT;
 	struct journal_actor actor = { 0 };
 	struct error err = ERROR_INIT;
-	cleanup_close int lock = store_lock(store, lock_ms, &err);
+	cleanup_store_lock int lock = store_lock(store, lock_ms, &err);
 	int r;
 
 	if (lock < 0) {

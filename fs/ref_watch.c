@@ -23,6 +23,7 @@ struct pending {
 	struct pending *next;
 	struct follow_report report;
 	bool refused;
+	bool complained; /* that it cannot be written was said */
 };
 
 struct ref_watch {
@@ -31,6 +32,8 @@ struct ref_watch {
 	int stop_fd;
 	pthread_t thread;
 	bool running;
+	bool incomplete; /* the journal may lack the last switch: a worker before was killed */
+	bool stuck;	 /* what is to be written could not be */
 	struct pending *first, **last; /* the thread's own */
 	unsigned refused_wait, refused_count;
 };
@@ -52,7 +55,15 @@ static void remember(struct ref_watch *watch, const struct follow_report *report
 	watch->last = &pending->next;
 }
 
-static void write_entry(struct ref_watch *watch, const struct pending *pending)
+static void complain(struct ref_watch *watch, struct pending *pending, const char *problem)
+{
+	if (!pending->complained)
+		log_message(LOG_ERR, "component '%s': no journal entry for a switch yet: %s", switcher_name(watch->switcher), problem);
+	pending->complained = true;
+}
+
+/* false: it is to be tried again. */
+static bool write_entry(struct ref_watch *watch, struct pending *pending)
 {
 	struct error err = ERROR_INIT;
 	struct journal_entry entry = {
@@ -61,34 +72,63 @@ static void write_entry(struct ref_watch *watch, const struct pending *pending)
 		.reason = (char *)(pending->refused ? pending->report.reason : "the ref was moved"),
 	};
 
-	if (switcher_journal(watch->switcher, &pending->report, &entry, &err) < 0)
-		log_message(LOG_ERR, "component '%s': no journal entry for a switch: %s",
-			switcher_name(watch->switcher), err.message);
+	/* Others have written since: behind theirs it would be a lie, and without it theirs begins where it ended. */
+	if (pending->complained && !switcher_ref_is(watch->switcher, &pending->report.to)) {
+		log_message(LOG_WARNING, "component '%s': what could not be written to the journal is past, and left out", switcher_name(watch->switcher));
+		return true;
+	}
+	if (switcher_journal(watch->switcher, &pending->report, &entry, &err) == 0)
+		return true;
+	complain(watch, pending, err.message);
+	return false;
 }
 
-/* Write what is pending, once the lock is to be had. A command that moves the ref holds it until it has written its own entry. */
+static bool is_written(const struct ref_watch *watch)
+{
+	return !watch->first && !watch->incomplete;
+}
+
+/*
+ * Write what is pending, once the lock is to be had. A command that moves the ref holds it until it has written its own entry. What
+ * cannot be written (the disk is full) stays.
+ */
 static void write_pending(struct ref_watch *watch, int wait_ms)
 {
 	struct error err = ERROR_INIT;
-	cleanup_close int lock = -EBADF;
+	cleanup_store_lock int lock = -EBADF;
 
-	if (!watch->first)
+	if (is_written(watch))
 		return;
 	lock = store_lock(switcher_store(watch->switcher), wait_ms, &err);
-	if (lock == -ETIMEDOUT && wait_ms == 0)
+	watch->stuck = lock < 0 && lock != -ETIMEDOUT;
+	if (watch->first && watch->stuck)
+		complain(watch, watch->first, err.message);
+	if (lock < 0)
 		return;
 	while (watch->first) {
 		struct pending *pending = watch->first;
 
+		if (!write_entry(watch, pending))
+			break;
 		watch->first = pending->next;
-		if (lock >= 0)
-			write_entry(watch, pending);
-		else
-			log_message(LOG_ERR, "component '%s': no journal entry for a switch: %s",
-				switcher_name(watch->switcher), err.message);
 		free(pending);
 	}
-	watch->last = &watch->first;
+	if (!watch->first)
+		watch->last = &watch->first;
+	if (!watch->first && watch->incomplete && switcher_complete_journal(watch->switcher, &err) == 0)
+		watch->incomplete = false;
+	watch->stuck = !is_written(watch);
+}
+
+static void forget_pending(struct ref_watch *watch)
+{
+	while (watch->first) {
+		struct pending *pending = watch->first;
+
+		log_message(LOG_ERR, "component '%s': a switch is not in the journal", switcher_name(watch->switcher));
+		watch->first = pending->next;
+		free(pending);
+	}
 }
 
 /* ---- following ---- */
@@ -162,7 +202,7 @@ static void *run(void *arg)
 
 	for (;;) {
 		struct pollfd fds[2] = { { watch->stop_fd, POLLIN, 0 }, { watch->inotify, POLLIN, 0 } };
-		int ready = poll(fds, 2, watch->first ? JOURNAL_RETRY_MS : FALLBACK_MS);
+		int ready = poll(fds, 2, is_written(watch) || watch->stuck ? FALLBACK_MS : JOURNAL_RETRY_MS);
 
 		if (fds[0].revents)
 			break;
@@ -171,12 +211,14 @@ static void *run(void *arg)
 		add_watches(watch);
 		if (ready > 0 || worth_a_try(watch))
 			follow(watch);
+		if (!watch->incomplete)
+			watch->incomplete = switcher_journal_behind(watch->switcher);
 		write_pending(watch, 0);
 	}
 	return NULL;
 }
 
-int ref_watch_start(struct switcher *switcher, struct ref_watch **ret, struct error *err)
+int ref_watch_start(struct switcher *switcher, bool after_kill, struct ref_watch **ret, struct error *err)
 {
 	struct ref_watch *watch = calloc(1, sizeof *watch);
 	int r;
@@ -185,6 +227,7 @@ int ref_watch_start(struct switcher *switcher, struct ref_watch **ret, struct er
 		return error_errno(err, ENOMEM, "watch the refs of '%s'", switcher_name(switcher));
 	watch->switcher = switcher;
 	watch->last = &watch->first;
+	watch->incomplete = after_kill;
 	watch->refused_wait = watch->refused_count = 1;
 	watch->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	watch->stop_fd = eventfd(0, EFD_CLOEXEC);
@@ -215,6 +258,7 @@ void ref_watch_stop(struct ref_watch *watch)
 		pthread_join(watch->thread, NULL);
 	}
 	write_pending(watch, LAST_WAIT_MS);
+	forget_pending(watch);
 	if (watch->stop_fd >= 0)
 		close(watch->stop_fd);
 	if (watch->inotify >= 0)

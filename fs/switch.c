@@ -17,6 +17,7 @@
 #include "store/base/clock.h"
 #include "store/base/log.h"
 #include "store/object.h"
+#include "store/recover.h"
 
 #define DRAIN_TIMEOUT_MS 10000
 #define HEALTH_BYTES 512
@@ -48,6 +49,7 @@ struct switcher {
 	char *prepared_held; /* owned; what does not fit the base of the view that is prepared, and is served by policy; NULL: nothing */
 	const unsigned *settled; /* of the view that is served: what has ended and need not go on to be so; NULL: nothing */
 	bool unsettled;	     /* the ref names what does not fit the base, and could not be moved yet */
+	bool journal_behind; /* the last switch is not in it, for want of room on the disk */
 };
 
 static int64_t clock_us(void)
@@ -360,9 +362,14 @@ static void serve_publish(void *arg, uint64_t *ret_ns, uint64_t *ret_paths)
 	*ret_ns = clock_monotonic_ns() - start;
 }
 
+static void serve_leave_journal(void *arg)
+{
+	((struct switcher *)arg)->journal_behind = true;
+}
+
 static struct activation_server server_of(struct switcher *switcher)
 {
-	return (struct activation_server){ switcher, serve_tell, serve_prepare, serve_publish };
+	return (struct activation_server){ switcher, serve_tell, serve_prepare, serve_publish, serve_leave_journal };
 }
 
 static int load_target(struct switcher *switcher, struct target *ret, struct error *err)
@@ -630,6 +637,35 @@ int switcher_journal(struct switcher *switcher, const struct follow_report *repo
 	if (journal_each(switcher->store, switcher->name, JOURNAL_LOOK_BACK, look_for_move, (void *)report, NULL) == 1)
 		return 0;
 	return journal_append(switcher->store, switcher->name, &whole, err);
+}
+
+bool switcher_ref_is(struct switcher *switcher, const struct oid *commit)
+{
+	SCOPED_LOCK(&switcher->lock);
+	struct oid active;
+
+	return repo_ref_read(switcher->store->repo, switcher->ref, &active, NULL) == 0 && oid_equal(&active, commit);
+}
+
+bool switcher_journal_behind(struct switcher *switcher)
+{
+	SCOPED_LOCK(&switcher->lock);
+
+	return switcher->journal_behind;
+}
+
+int switcher_complete_journal(struct switcher *switcher, struct error *err)
+{
+	SCOPED_LOCK(&switcher->lock);
+	struct oid active;
+	int r = repo_ref_read(switcher->store->repo, switcher->ref, &active, err);
+
+	/* What is refused is followed, and told, by another way. */
+	if (r == 0 && oid_equal(&active, &switcher->served))
+		r = journal_complete(switcher->store, switcher->name, err);
+	if (r == 0)
+		switcher->journal_behind = false;
+	return r;
 }
 
 /* ---- a base that was changed around the mount ---- */

@@ -71,6 +71,11 @@ bool switcher_refuses(struct switcher *switcher);
  */
 int switcher_journal(struct switcher *switcher, const struct follow_report *report,
 	const struct journal_entry *entry, struct error *err);
+bool switcher_ref_is(struct switcher *switcher, const struct oid *commit);
+/* Was something switched, and not written down for want of room? */
+bool switcher_journal_behind(struct switcher *switcher);
+/* What is served is active, and a worker before this one may have been killed before it was written down. Store locked. */
+int switcher_complete_journal(struct switcher *switcher, struct error *err);
 
 /*
  * The base was changed around the mount: what is served inherits from the base as it is now, and the kernel forgets what it knows of

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "store/base/log.h"
 #include "store/journal.h"
+#include "store/reserve.h"
 
 static const char *const kind_names[] = {
 	[TRANSITION_APPLY] = "apply",
@@ -333,6 +335,58 @@ static struct json_object *report(const struct target *target, const struct tran
 	return row;
 }
 
+static bool is_full(int code)
+{
+	return code == -ENOSPC || code == -EDQUOT;
+}
+
+/* A way back to what was before, or to less. */
+static bool goes_back(const char *action)
+{
+	static const char *const actions[] = { "reverted", "rolled-back", "retired", "absorbed" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(actions); i++)
+		if (strcmp(actions[i], action) == 0)
+			return true;
+	return false;
+}
+
+static int write_and_activate_once(struct target *target, const struct transition *transition, const struct activation *activation,
+	const struct activation_server *server, bool *written, struct activation_result *ret, struct error *err)
+{
+	int r = *written ? 0 : repo_batch_commit(target->store->repo, err);
+
+	*written = r == 0;
+	return r < 0 ? r : activate_commit(target->store, target->component, &transition->commit, activation, server, ret, err);
+}
+
+/* A full disk keeps no patch on: for that there is a reserve, and where that is not enough it is done without the journal, and said. */
+static int write_and_activate(struct target *target, const struct transition *transition, struct activation *activation,
+	const struct activation_server *server, struct activation_result *ret, struct error *err)
+{
+	struct error problem = ERROR_INIT;
+	bool written = false;
+	int r = write_and_activate_once(target, transition, activation, server, &written, ret, &problem);
+
+	if (is_full(r) && goes_back(activation->action)) {
+		reserve_spend(target->store);
+		r = write_and_activate_once(target, transition, activation, server, &written, ret, &problem);
+		activation->without_journal = is_full(r);
+		if (activation->without_journal)
+			r = write_and_activate_once(target, transition, activation, server, &written, ret, &problem);
+	}
+	if (r < 0)
+		return error_set(err, r, "%s", problem.message);
+	if (activation->without_journal) {
+		store_doubt(target->store);
+		if (server)
+			server->leave_journal(server->arg);
+		log_message(LOG_ALERT, "component '%s': %s, but there was no room on the disk to write that to the journal",
+			target->component->name, activation->action);
+	}
+	return 0;
+}
+
 int transition_perform(struct target *target, const struct transition *transition,
 	const struct activation_server *server, const struct journal_actor *actor, struct json_object **ret_row,
 	char **ret_text, struct error *err)
@@ -340,15 +394,13 @@ int transition_perform(struct target *target, const struct transition *transitio
 	struct activation activation = { .action = transition->action, .reason = strbuf_text(&transition->reason), .actor = actor };
 	struct activation_result result = { 0 };
 	cleanup_free char *labels = NULL;
-	int r = repo_batch_commit(target->store->repo, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	labels = target_labels(target, &transition->stack, " ");
 	if (!labels)
 		return error_errno(err, ENOMEM, "component '%s'", target->component->name);
 	activation.labels = labels;
-	r = activate_commit(target->store, target->component, &transition->commit, &activation, server, &result, err);
+	r = write_and_activate(target, transition, &activation, server, &result, err);
 	if (r < 0)
 		return r;
 	*ret_text = strdup(result.changed ? strbuf_text(&transition->what) : transition->unchanged);

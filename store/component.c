@@ -456,13 +456,18 @@ int component_add(struct store *store, const struct component_spec *spec, progre
 {
 	cleanup_component struct component *component = NULL;
 	char active[REF_NAME_MAX], base[REF_NAME_MAX];
-	struct ref_update updates[2];
+	struct journal_entry entry = { .action = (char *)"added" };
+	struct journal_draft journal;
+	struct ref_update updates[3];
 	cleanup_close int basefd = -EBADF;
-	struct oid commit;
+	struct oid commit = { { 0 } };
 	int r = component_from_spec(store, spec, &component, &basefd, err);
 
 	if (r == 0)
 		r = write_first_base(store, component, basefd, progress, arg, &commit, err);
+	entry.to = commit;
+	if (r == 0)
+		r = journal_prepare(store, component->name, &entry, &journal, err);
 	if (r < 0)
 		return r;
 	/* An active ref without a base is what a crash left behind: overwritten. */
@@ -470,11 +475,7 @@ int component_add(struct store *store, const struct component_spec *spec, progre
 	component_ref(component->name, LEAF_BASE, base);
 	updates[0] = (struct ref_update){ .name = active, .new_oid = commit };
 	updates[1] = (struct ref_update){ .name = base, .new_oid = commit, .check = true };
-	r = repo_refs_update(store->repo, updates, 2, err);
-	if (r < 0)
-		return error_prefix(err, r, "component '%s'", component->name);
-	r = journal_append(store, component->name,
-		&(struct journal_entry){ .to = commit, .action = (char *)"added" }, err);
-	return r < 0 ? error_prefix(err, r, "component '%s' is declared, but the journal is not written", component->name) :
-		       0;
+	updates[2] = journal.update;
+	r = repo_refs_update(store->repo, updates, 3, err);
+	return r < 0 ? error_prefix(err, r, "component '%s'", component->name) : 0;
 }

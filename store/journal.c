@@ -314,58 +314,64 @@ static int write_entry(struct store *store, const struct oid *tip, const struct 
 	return 0;
 }
 
-/* -EAGAIN: another process has appended meanwhile. */
-static int append_once(struct store *store, const char *ref, const struct oid *served, const char *message,
-	int64_t time_us, struct error *err)
-{
-	struct ref_update update = { .name = ref, .check = true };
-	int r = repo_ref_read(store->repo, ref, &update.old_oid, err);
-	bool first = r == -ENOENT;
-
-	if (r < 0 && !first)
-		return r;
-	if (first)
-		update.old_oid = (struct oid){ 0 };
-	r = write_entry(store, first ? NULL : &update.old_oid, served, message, time_us, &update.new_oid, err);
-	return r < 0 ? r : repo_refs_update(store->repo, &update, 1, err);
-}
-
-static int append_as(struct store *store, const char *component, const struct journal_entry *entry,
-	const struct journal_actor *actor, struct error *err)
+/* As ACTOR; what DRAFT is to hold is durable then. */
+static int prepare_as(struct store *store, const char *component, const struct journal_entry *entry,
+	const struct journal_actor *actor, struct journal_draft *draft, struct error *err)
 {
 	cleanup_strbuf struct strbuf message = STRBUF_INIT;
 	bool refused = strcmp(entry->action, ACTION_REFUSED) == 0;
 	const struct oid *served = refused ? &entry->from : &entry->to;
 	int64_t time_us = now_us();
-	struct error last = ERROR_INIT; /* of the last attempt: an earlier one's is no failure */
-	char ref[REF_NAME_MAX];
-	int r = -EAGAIN;
+	bool first;
+	int r;
 
+	component_ref(component, LEAF_JOURNAL, draft->ref);
+	draft->update = (struct ref_update){ .name = draft->ref, .check = true };
 	format_message(entry, actor, time_us, &message);
 	if (strbuf_failed(&message))
-		return error_errno(err, ENOMEM, "write to the journal of '%s'", component);
-	component_ref(component, LEAF_JOURNAL, ref);
-	for (int attempt = 0; attempt < APPEND_ATTEMPTS && r == -EAGAIN; attempt++)
-		r = append_once(store, ref, served, strbuf_text(&message), time_us, &last);
-	return r < 0 ? error_set(err, r, "write to the journal of '%s': %s", component, last.message) : 0;
+		return error_errno(err, ENOMEM, "'%s'", draft->ref);
+	r = repo_ref_read(store->repo, draft->ref, &draft->update.old_oid, err);
+	first = r == -ENOENT;
+	if (r < 0 && !first)
+		return r;
+	if (first)
+		draft->update.old_oid = (struct oid){ { 0 } };
+	return write_entry(store, first ? NULL : &draft->update.old_oid, served, strbuf_text(&message), time_us, &draft->update.new_oid,
+		err);
+}
+
+int journal_prepare(struct store *store, const char *component, const struct journal_entry *entry, struct journal_draft *ret,
+	struct error *err)
+{
+	struct journal_actor self = { 0 };
+	struct error problem = ERROR_INIT; /* of one that does not exist yet: nothing to be said */
+	int r = component_check_name(component, err);
+
+	if (r < 0)
+		return r;
+	if (!entry->actor.command)
+		r = journal_actor_self(&self, err);
+	if (r < 0)
+		return r;
+	r = prepare_as(store, component, entry, entry->actor.command ? &entry->actor : &self, ret, &problem);
+	journal_actor_release(&self);
+	return r < 0 ? error_set(err, r, "write to the journal of '%s': %s", component, problem.message) : 0;
 }
 
 int journal_append(struct store *store, const char *component, const struct journal_entry *entry,
 	struct error *err)
 {
-	struct journal_actor self = { 0 };
-	int r = component_check_name(component, err);
+	struct error last = ERROR_INIT; /* of the last attempt: an earlier one's is no failure */
+	struct journal_draft draft;
+	int r = -EAGAIN;
 
-	if (r < 0)
-		return r;
-	if (entry->actor.command)
-		return append_as(store, component, entry, &entry->actor, err);
-	r = journal_actor_self(&self, err);
-	if (r < 0)
-		return r;
-	r = append_as(store, component, entry, &self, err);
-	journal_actor_release(&self);
-	return r;
+	for (int attempt = 0; attempt < APPEND_ATTEMPTS && r == -EAGAIN; attempt++) {
+		r = journal_prepare(store, component, entry, &draft, err);
+		if (r < 0)
+			return r;
+		r = repo_refs_update(store->repo, &draft.update, 1, &last);
+	}
+	return r < 0 ? error_set(err, r, "write to the journal of '%s': %s", component, last.message) : 0;
 }
 
 /* ---- read ---- */

@@ -67,6 +67,17 @@ int journal_append(struct store *store, const char *component, const struct jour
 int journal_parse(const struct commit *commit, struct journal_entry *ret, struct error *err);
 
 /*
+ * The same in two steps, for who moves other refs with it: the entry is made durable, and DRAFT has the update that makes it part of
+ * the journal (repo_refs_update(); -EAGAIN there: it may be the journal that has grown, draft it anew). The draft stays where it is.
+ */
+struct journal_draft {
+	char ref[REF_NAME_MAX];
+	struct ref_update update; /* its name is REF */
+};
+int journal_prepare(struct store *store, const char *component, const struct journal_entry *entry, struct journal_draft *ret,
+	struct error *err);
+
+/*
  * Newest first, at most LIMIT entries (0: all); non-zero of FN ends and is returned. ENTRY is valid
  * during the call. No journal: no call. -EBADMSG: an entry that is broken, named.
  */

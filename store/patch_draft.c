@@ -220,8 +220,6 @@ int patch_draft_publish(struct store *store, struct component *component, const 
 {
 	const struct base_publication publication = { .base = base, .base_tree = base_tree, .action = "recomposed",
 		.label = draft->label, .patch = commit };
-	bool journaled;
-	int r = base_publish(store, component, &draft->list, &publication, &journaled, err);
 
-	return r < 0 && journaled ? error_prefix(err, r, "patch '%s' is made, but the journal is not written", draft->label) : r;
+	return base_publish(store, component, &draft->list, &publication, err);
 }

@@ -48,11 +48,8 @@ struct base_publication {
 	const char *label;	  /* of the patch; NULL: none */
 	const struct oid *patch;
 };
-/*
- * Compose active over it, commit the batch, move the refs, tell the journal. *RET_PUBLISHED, set also on failure: the refs have
- * moved, and the journal alone is not written. component->base, base_tree and active follow.
- */
+/* Compose active over it, commit the batch, move the refs, the journal's with them. component->base, base_tree and active follow. */
 int base_publish(struct store *store, struct component *component, const struct patch_list *list,
-	const struct base_publication *publication, bool *ret_published, struct error *err);
+	const struct base_publication *publication, struct error *err);
 
 #endif

@@ -35,12 +35,12 @@ static int recompose(struct store *store, const struct component *grown, const s
 	return *ret_labels ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
-/* In this order each prefix is a good state: a patch nobody applied, a base nobody stands on yet, all. */
+/* In this order each prefix is a good state: a patch nobody applied, a base nobody stands on yet, all; last, the journal (may be NULL). */
 static int move_refs(struct store *store, const struct component *old, const struct component *new,
-	const struct base_publication *publication, struct error *err)
+	const struct base_publication *publication, const struct journal_draft *journal, struct error *err)
 {
 	char patch[REF_NAME_MAX], base[REF_NAME_MAX], active[REF_NAME_MAX], leaf[PATCH_LABEL_MAX + 16];
-	struct ref_update updates[3] = {
+	struct ref_update updates[4] = {
 		{ .name = base, .new_oid = new->base, .check = true, .old_oid = old->base },
 		{ .name = active, .new_oid = new->active, .check = true, .old_oid = old->active },
 	};
@@ -54,18 +54,21 @@ static int move_refs(struct store *store, const struct component *old, const str
 		snprintf(leaf, sizeof leaf, "patches/%s", publication->label);
 		component_ref(old->name, leaf, patch);
 	}
+	if (journal)
+		updates[count++] = journal->update;
 	return repo_refs_update(store->repo, updates, count, err);
 }
 
 int base_publish(struct store *store, struct component *component, const struct patch_list *list,
-	const struct base_publication *publication, bool *ret_published, struct error *err)
+	const struct base_publication *publication, struct error *err)
 {
 	struct component grown = *component; /* borrowed, not released */
 	cleanup_free char *labels = NULL;
 	struct journal_entry entry = { .from = component->active, .action = (char *)publication->action };
+	struct journal_draft journal;
+	bool moves;
 	int r = 0;
 
-	*ret_published = false;
 	grown.base = *publication->base;
 	grown.base_tree = *publication->base_tree;
 	if (publication->base_version)
@@ -74,19 +77,19 @@ int base_publish(struct store *store, struct component *component, const struct 
 		r = recompose(store, &grown, list, &grown.active, &labels, err);
 	if (r == 0)
 		r = repo_batch_commit(store->repo, err);
+	entry.to = grown.active;
+	entry.labels = labels;
+	moves = !oid_equal(&entry.from, &entry.to);
+	if (r == 0 && moves)
+		r = journal_prepare(store, component->name, &entry, &journal, err);
 	if (r == 0)
-		r = move_refs(store, component, &grown, publication, err);
+		r = move_refs(store, component, &grown, publication, moves ? &journal : NULL, err);
 	if (r < 0)
 		return r;
-	*ret_published = true;
 	component->base = grown.base;
 	component->base_tree = grown.base_tree;
 	component->active = grown.active;
-	if (oid_equal(&entry.from, &component->active))
-		return 0;
-	entry.to = component->active;
-	entry.labels = labels;
-	return journal_append(store, component->name, &entry, err);
+	return 0;
 }
 
 int component_rebase(struct store *store, struct component *component, int basefd, const char *version, progress_fn progress,
@@ -96,7 +99,7 @@ int component_rebase(struct store *store, struct component *component, int basef
 	struct component next = *component; /* borrowed, not released */
 	struct base_publication publication = { .base_version = version, .action = "rebased" };
 	cleanup_free char *base_version = strdup(version);
-	bool published = false, changed = false;
+	bool changed = false;
 	struct oid base, tree;
 	int r = base_version ? patch_list_load(store, component, &list, err) : error_errno(err, ENOMEM, "component '%s'", component->name);
 
@@ -112,10 +115,9 @@ int component_rebase(struct store *store, struct component *component, int basef
 	publication.base = &base;
 	publication.base_tree = &tree;
 	if (r == 0 && changed)
-		r = base_publish(store, component, &list, &publication, &published, err);
+		r = base_publish(store, component, &list, &publication, err);
 	repo_batch_abort(store->repo);
-	/* Also where the journal alone failed: the refs have moved. */
-	if (published) {
+	if (r == 0 && changed) {
 		free(component->base_version);
 		component->base_version = TAKE_PTR(base_version);
 	}

@@ -12,12 +12,10 @@
 
 #include "store/base/cleanup.h"
 #include "store/base/io.h"
-#include "store/base/lock.h"
 #include "store/base/path.h"
 #include "store/object.h"
 
 #define STORE_MODE 0700
-#define STORE_LOCK "lock"
 #define STORE_REPOSITORY "git"
 
 static const char *const directories[] = { "objects", "cache", "run" };
@@ -151,11 +149,12 @@ int store_init(const char *path, bool *ret_existed, struct error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(directories); i++)
 		if (mkdirat(fd, directories[i], STORE_MODE) < 0 && errno != EEXIST)
 			return error_errno(err, errno, "make '%s/%s'", path, directories[i]);
+	if (fsync(fd) < 0)
+		return error_errno(err, errno, "sync '%s'", path);
+	/* The last step: it is a store when it has a repository. */
 	r = repo_init(repository, err);
 	if (r < 0)
 		return error_prefix(err, r, "make the store '%s'", path);
-	if (fsync(fd) < 0)
-		return error_errno(err, errno, "sync '%s'", path);
 	*ret_existed = existed;
 	return 0;
 }
@@ -311,18 +310,4 @@ int store_open(const char *path, struct store **ret, struct error *err)
 	if (r == 0)
 		*ret = TAKE_PTR(store);
 	return r;
-}
-
-int store_lock(struct store *store, int timeout_ms, struct error *err)
-{
-	int fd = lock_acquire(store->fd, STORE_LOCK, timeout_ms, err);
-
-	return fd < 0 ? error_prefix(err, fd, "store '%s'", store->path) : fd;
-}
-
-int store_lock_confirm(struct store *store, int fd, struct error *err)
-{
-	int r = lock_confirm(store->fd, STORE_LOCK, fd);
-
-	return r < 0 ? error_set(err, -EACCES, "store '%s': the caller does not hold its lock", store->path) : 0;
 }

@@ -8,6 +8,7 @@
  *     git/      bare repository            objects/  served bytes, by XXH3-128
  *     cache/    can be rebuilt             run/      control sockets of mounted components
  *     lock      one writer at a time
+ *     reserve/  room for taking a patch off while the disk is full (store/reserve.h)
  *
  * Calling sequence: store_init() once; store_open(); for anything that writes, store_lock() first and
  * hold it to the end of the command.
@@ -69,8 +70,21 @@ int store_open_repository(struct store *store, struct error *err);
  */
 int store_open_damaged(const char *path, struct store **ret, struct error *err);
 void store_free(struct store *store);
-/* An fd whose close unlocks; see lock_acquire(). */
+/*
+ * An fd for store_unlock(); see lock_acquire(). Where whoever had it before did not come to give it back, or the machine has been started since,
+ * the store is put in order first (store/recover.h). Closed in any other way, the next one looks.
+ * Threads: uses the store's path and directory alone.
+ */
 int store_lock(struct store *store, int timeout_ms, struct error *err);
+void store_unlock(int fd); /* negative: nothing */
+/* Somebody who worked with the lock has ended in the middle of it: the next one is to look. */
+void store_lock_doubt(int fd);
+void store_doubt(struct store *store); /* the same, by whoever does not have the descriptor */
+static inline void store_unlockp(int *fd)
+{
+	store_unlock(*fd);
+}
+#define cleanup_store_lock __attribute__((cleanup(store_unlockp)))
 /* Is FD, which another process passed, this store's lock, held? 0 or -EACCES. */
 int store_lock_confirm(struct store *store, int fd, struct error *err);
 

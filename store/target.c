@@ -13,7 +13,7 @@ void target_release(struct target *target)
 	patch_list_release(&target->patches);
 	if (target->component)
 		component_free(target->component);
-	cleanup_closep(&target->lock_fd);
+	store_unlock(target->lock_fd);
 	if (target->store && !target->store_borrowed)
 		store_free(target->store);
 	target->component = NULL;
