@@ -415,24 +415,47 @@ static void answer_now(struct session *session, struct mailbox *mailbox)
 	mailbox_leave();
 }
 
-/*
- * Before anybody else works. A rename that was made, and that the node table does not know of: others will look for what was moved. And
- * after a crash all, one after the other: the one over which the next crash comes is the one.
- */
-static void answer_first(struct session *session)
+/* Of those whose threads there are none for, or that come first. */
+static bool is_answered_apart(const struct session *session, unsigned i)
 {
-	bool initialised = false;
+	const struct mailbox *mailbox = &session->state->mailboxes[i];
+
+	return mailbox_is_full(mailbox) && i >= session->thread_count && (session->started || session->state->crashed || is_rename(mailbox));
+}
+
+static void *answer_all(void *arg)
+{
+	struct session *session = arg;
+
+	if (creds_thread_init() < 0)
+		log_message(LOG_WARNING, "no umask of its own for a thread: files are created with mode bits as asked");
+	for (unsigned i = 0; i < MAILBOXES; i++) {
+		if (is_answered_apart(session, i))
+			answer_now(session, &session->state->mailboxes[i]);
+	}
+	return NULL;
+}
+
+/*
+ * Before anybody else works: a rename that was made, and that the node table does not know of: others will look for what was moved. And
+ * after a crash all, one after the other: the one over which the next crash comes is the one. When the others work (STARTED): what is left.
+ *
+ * Never by the first thread: it is by its PR_SET_PDEATHSIG that this process goes with its supervisor, and who assumes somebody's ids loses that.
+ */
+static int answer_apart(struct session *session)
+{
+	pthread_t thread;
+	int r = 0;
 
 	for (unsigned i = 0; i < MAILBOXES; i++) {
-		struct mailbox *mailbox = &session->state->mailboxes[i];
-
-		if (!mailbox_is_full(mailbox) || !(session->state->crashed || is_rename(mailbox)))
+		if (!is_answered_apart(session, i))
 			continue;
-		if (!initialised && creds_thread_init() < 0)
-			log_message(LOG_WARNING, "no umask of its own for a thread: files are created with mode bits as asked");
-		initialised = true;
-		answer_now(session, mailbox);
+		r = thread_start(&thread, answer_all, session);
+		if (r == 0)
+			pthread_join(thread, NULL);
+		break;
 	}
+	return r;
 }
 
 int session_start(struct session *session, unsigned threads, struct error *err)
@@ -451,7 +474,9 @@ int session_start(struct session *session, unsigned threads, struct error *err)
 	r = notifier_new(notify_spoiled, session, &session->notifier);
 	if (r < 0)
 		return error_errno(err, -r, "start a thread");
-	answer_first(session);
+	r = answer_apart(session);
+	if (r < 0)
+		return error_errno(err, -r, "start a thread");
 	atomic_store(&session->running, threads);
 	for (unsigned i = 0; i < threads && r == 0; i++) {
 		session->threads[i].session = session;
@@ -465,10 +490,9 @@ int session_start(struct session *session, unsigned threads, struct error *err)
 	/* Fewer threads than wanted serve as well. */
 	if (session->thread_count < threads)
 		atomic_fetch_sub(&session->running, threads - session->thread_count);
-	for (unsigned i = session->thread_count; i < MAILBOXES; i++) {
-		if (mailbox_is_full(&session->state->mailboxes[i]))
-			answer_now(session, &session->state->mailboxes[i]);
-	}
+	session->started = true;
+	if (answer_apart(session) < 0)
+		log_message(LOG_ERR, "requests of the worker before wait for the next one: no thread can be started");
 	return 0;
 }
 

@@ -115,6 +115,7 @@ struct session {
 	struct turn turn; /* to read requests, while the kernel is told of a switch */
 	struct session_thread *threads; /* owned */
 	unsigned thread_count;
+	bool started;	  /* so many threads there will be */
 	int done_fd; /* eventfd: readable when the connection has ended */
 	atomic_uint running;
 };

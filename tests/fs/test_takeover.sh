@@ -218,6 +218,31 @@ case_killed_before_it_is_heard() {
 	fs_umount thing "$BASE"
 }
 
+# A worker that has begun with what others had asked for, in their name, goes with its supervisor all the same.
+case_the_worker_goes_along() {
+	mounted --on-failure closed # else its end would be that of the connection
+	local i worker
+	chmod 777 "$BASE"
+	: >"$SCRATCH/go_on"
+	for i in 1 2 3 4; do
+		mkdir -m 777 "$BASE/own$i"
+		perl -e '$) = "65534 65534"; $( = 65534; ($<, $>) = (65534, 65534); while (-e $ARGV[1]) { mkdir "$ARGV[0]/d$_" for 1..100; rmdir "$ARGV[0]/d$_" for 1..100; }' \
+			"$BASE/own$i" "$SCRATCH/go_on" &
+		fs_remember_pid $!
+	done
+	for ((i = 0; i < 8; i++)); do
+		sleep 0.3
+		kill -SEGV "$(worker)"
+		worker=$(worker)
+		kill -KILL "$FS_DAEMON"
+		fs_wait_for 5 ended "$worker" || fail "worker $worker lives on"
+		must v umount thing
+		fs_mount thing "$BASE" --on-failure closed
+	done
+	rm "$SCRATCH/go_on"
+	umounted
+}
+
 # Mounted in one namespace, asked for in another, where it is not seen.
 case_another_namespace() {
 	mounted
