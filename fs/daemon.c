@@ -681,7 +681,9 @@ static void note_options(struct worker_state *state, const struct mount_options 
 	state->options.foreground = options->foreground;
 	state->options.verbose = options->verbose;
 	state->options.scrub = options->scrub;
-	daemon_note_manager(state);
+	/* In the background it is nobody's main process, whatever is in the environment of whoever started it. */
+	if (options->foreground)
+		daemon_note_manager(state);
 }
 
 struct mount_options daemon_options(const struct worker_state *state)

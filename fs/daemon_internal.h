@@ -69,8 +69,8 @@ void daemon_note_manager(struct worker_state *state);
 /* ---- from another program (takeover.c) ---- */
 
 /*
- * If the service manager has kept what a daemon that was killed has left, DAEMON goes on with it, and *RET is true. -EPROTO, -EEXIST: it was
- * kept, and cannot be gone on with.
+ * If the service manager has kept what a daemon that was killed has left, DAEMON goes on with it, and *RET is true. What cannot be gone on with
+ * is let go of, and the log says why.
  */
 int daemon_resume(struct daemon *daemon, bool *ret, struct error *err);
 

@@ -28,6 +28,7 @@ struct kept {
 	uint64_t key;
 	int fd;
 	enum { COPY_NEW, COPY_DUE, COPY_MADE } copy;
+	bool maybe_copied; /* by who had it before */
 };
 
 struct keeper {
@@ -129,7 +130,7 @@ int keeper_put(struct keeper *keeper, uint64_t key, int fd)
 	if (keeper->count >= keeper->bucket_count)
 		grow(keeper);
 	bucket = bucket_of(keeper, key);
-	*kept = (struct kept){ *bucket, key, fd, COPY_NEW };
+	*kept = (struct kept){ .next = *bucket, .key = key, .fd = fd, .copy = COPY_NEW };
 	*bucket = kept;
 	keeper->count++;
 	return 0;
@@ -144,7 +145,7 @@ static void let_go(struct keeper *keeper, uint64_t key)
 	*link = kept->next;
 	close(kept->fd);
 	keeper->count--;
-	if (kept->copy != COPY_MADE) {
+	if (kept->copy != COPY_MADE && !kept->maybe_copied) {
 		free(kept);
 		return;
 	}
@@ -166,6 +167,14 @@ void keeper_is_copied(struct keeper *keeper)
 	for (size_t i = 0; i < keeper->bucket_count; i++) {
 		for (struct kept *kept = keeper->buckets[i]; kept; kept = kept->next)
 			kept->copy = COPY_MADE;
+	}
+}
+
+void keeper_may_be_copied(struct keeper *keeper)
+{
+	for (size_t i = 0; i < keeper->bucket_count; i++) {
+		for (struct kept *kept = keeper->buckets[i]; kept; kept = kept->next)
+			kept->maybe_copied = true;
 	}
 }
 

@@ -67,5 +67,7 @@ typedef int (*keeper_copy_fn)(void *arg, uint64_t key, int fd);
 bool keeper_copy(struct keeper *keeper, keeper_copy_fn add, keeper_copy_fn remove, void *arg);
 /* Of all that is kept now there are copies already. */
 void keeper_is_copied(struct keeper *keeper);
+/* There may be: ADD is called for all as if there were none, and REMOVE also for what is gone before that. */
+void keeper_may_be_copied(struct keeper *keeper);
 
 #endif

@@ -4,13 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "store/base/cleanup.h"
@@ -20,8 +20,10 @@
 #define FIRST_PASSED_FD 3
 #define PASSED_FDS_MAX 65536ul
 #define NAME_MAX_BYTES 64
-#define SURELY_TRIES 5
-#define KEPT_PREFIX "veneer-kept-"
+#define SURELY_TRIES 100
+#define SURELY_WAIT_MS 50 /* after each: PID 1 may be busy */
+#define NAME_PREFIX "veneer-"
+#define KEPT_PREFIX NAME_PREFIX "kept-"
 
 static const char *const region_names[SHARED_REGIONS] = {
 	[SHARED_NODES] = "veneer-nodes",
@@ -37,6 +39,7 @@ struct service {
 	const struct shared *shared;
 	struct keeper *keeper;
 	bool ready;	     /* before that it is told of nothing else */
+	pid_t untold;	     /* that it is ready, and by this process; 0: it is told */
 	int regions_stored;
 	bool warned;
 	uint64_t round_ns;
@@ -112,36 +115,34 @@ static int store_nothing(void *arg, uint64_t key, int fd)
 	return -EAGAIN;
 }
 
-/* The manager waits for that: it is given some time to have room for it. */
+/* poll(2) says nothing of the room that the other end of a socket has that is not connected. */
 static void say_surely(struct service *service, const char *text)
 {
-	struct pollfd fd = { service->fd, POLLOUT, 0 };
-
 	for (int tries = 0; tries < SURELY_TRIES && say(service, text, -EBADF) == -EAGAIN; tries++)
-		poll(&fd, 1, SERVICE_ROUND_MS);
+		nanosleep(&(struct timespec){ .tv_nsec = SURELY_WAIT_MS * 1000000L }, NULL);
+}
+
+static int say_ready(struct service *service)
+{
+	char text[64];
+	int r;
+
+	snprintf(text, sizeof text, "READY=1\nMAINPID=%d", (int)service->untold);
+	r = say(service, text, -EBADF);
+	if (r != -EAGAIN)
+		service->untold = 0;
+	return r;
 }
 
 void service_ready(struct service *service, pid_t pid)
 {
-	char text[64];
-
 	if (!service)
 		return;
-	snprintf(text, sizeof text, "READY=1\nMAINPID=%d", (int)pid);
-	say_surely(service, text);
+	service->untold = pid;
+	say_ready(service);
 	service->ready = true;
 	/* What is there by now need not wait for another round. */
 	keeper_copy(service->keeper, store_nothing, store_nothing, service);
-}
-
-void service_main_process(struct service *service, pid_t pid)
-{
-	char text[64];
-
-	if (!service)
-		return;
-	snprintf(text, sizeof text, "MAINPID=%d", (int)pid);
-	say_surely(service, text);
 }
 
 /* ---- what is kept ---- */
@@ -196,11 +197,33 @@ int service_store(struct service *service)
 	if (now < next && service->round_ns)
 		return (int)((next - now) / 1000000) + 1;
 	service->round_ns = now;
+	if (service->untold && say_ready(service) == -EAGAIN)
+		return SERVICE_ROUND_MS;
 	while (service->regions_stored < SHARED_REGIONS &&
 		store(service, region_names[service->regions_stored], service->shared->fds[service->regions_stored]) == 0)
 		service->regions_stored++;
 	unstored = keeper_copy(service->keeper, store_kept, unstore_kept, service) || service->regions_stored < SHARED_REGIONS;
 	return unstored ? SERVICE_ROUND_MS : -1;
+}
+
+void service_main_process(struct service *service, pid_t pid)
+{
+	char text[64];
+
+	if (!service)
+		return;
+	/* Of what is gone, and is not told yet, the other one does not know. */
+	keeper_copy(service->keeper, store_nothing, unstore_kept, service);
+	snprintf(text, sizeof text, "MAINPID=%d", (int)pid);
+	say_surely(service, text);
+}
+
+static void unstore_surely(struct service *service, const char *name)
+{
+	char text[64 + NAME_MAX_BYTES];
+
+	snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+	say_surely(service, text);
 }
 
 static void forget_kept(void *arg, uint64_t key, int fd)
@@ -216,6 +239,20 @@ void service_forget(struct service *service)
 		unstore(service, region_names[i]);
 	keeper_copy(service->keeper, store_nothing, unstore_kept, service);
 	keeper_each(service->keeper, forget_kept, service);
+}
+
+void service_disclaim(void)
+{
+	const char *socket = getenv("NOTIFY_SOCKET"), *names = getenv("LISTEN_FDNAMES");
+	struct service *service = socket ? service_new(socket, NULL, NULL) : NULL;
+	cleanup_free char *copy = names ? strdup(names) : NULL;
+	char *rest = copy, *name;
+
+	while (service && (name = strsep(&rest, ":"))) {
+		if (strncmp(name, NAME_PREFIX, strlen(NAME_PREFIX)) == 0 && strlen(name) < NAME_MAX_BYTES)
+			unstore_surely(service, name);
+	}
+	service_free(service);
 }
 
 /* ---- and given back ---- */
@@ -272,6 +309,7 @@ int service_adopt(struct shared **ret_shared, struct keeper **ret_keeper, struct
 		take(strsep(&rest, ":"), FIRST_PASSED_FD + (int)i, regions, keeper);
 	for (int i = 0; i < SHARED_REGIONS; i++)
 		any |= regions[i] >= 0;
+	any |= keeper_count(keeper) > 0;
 	r = any ? shared_adopt(regions, ret_shared) : 0;
 	if (r < 0 || !any)
 		keeper_free(keeper);

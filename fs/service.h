@@ -29,14 +29,17 @@ struct service;
 /* SOCKET: of the environment's NOTIFY_SOCKET; "": no service manager. The others are borrowed. NULL: there is none, or no memory. */
 struct service *service_new(const char *socket, const struct shared *shared, struct keeper *keeper);
 void service_free(struct service *service);
-/* It serves, and PID is its main process. */
+/* It serves, and PID is its main process. A manager that has no room for that hears it from service_store(). */
 void service_ready(struct service *service, pid_t pid);
-/* Another process is its main one from now on. */
+/* Another process is its main one from now on. Waits for some seconds until the manager has room for that: this process has nothing else to do. */
 void service_main_process(struct service *service, pid_t pid);
 /* What there is to be kept is sent, at most once in SERVICE_ROUND_MS. How many milliseconds the next time is away; -1: nothing waits. */
 int service_store(struct service *service);
 /* Nothing is to be kept any more. */
 void service_forget(struct service *service);
+
+/* What this process was started with is of no use: it is to keep none of it, nor to mix it with what comes. Waits for room as above. */
+void service_disclaim(void);
 
 /*
  * What the service manager has kept of a daemon that was killed, from descriptors and environment that this process was started with.

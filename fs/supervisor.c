@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "fs/handover.h"
+#include "fs/mount_options.h"
 #include "fs/service.h"
 #include "store/base/cleanup.h"
 #include "store/base/clock.h"
@@ -56,6 +57,12 @@ static bool disown(const struct supervisor *supervisor)
 	return atomic_compare_exchange_strong(&supervisor->state->supervisor, &ours, 0);
 }
 
+/* Is the mount to be left as it is, whatever happens? */
+static bool stays(const struct supervisor *supervisor)
+{
+	return supervisor->state->mounted && supervisor->state->options.on_failure == FAILURE_CLOSED;
+}
+
 static void sleep_ms(int ms)
 {
 	nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L }, NULL);
@@ -84,7 +91,8 @@ static __attribute__((noreturn)) void watch(struct supervisor *supervisor, int s
 	/* Whoever the service manager starts instead may go on with the mount. */
 	if (is_ours(supervisor) && supervisor->state->notify[0])
 		sleep_ms(SERVICE_GRACE_MS);
-	if (disown(supervisor) && !supervisor->state->detached) {
+	/* A mount that is to stay, dead, waits for that for longer. */
+	if ((stays(supervisor) ? is_ours(supervisor) : disown(supervisor)) && !supervisor->state->detached) {
 		log_message(LOG_ALERT, "the daemon was killed");
 		supervisor->config->give_up(supervisor->config->arg);
 	}

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/bare.h"
@@ -112,7 +113,11 @@ static int receive(struct takeover *takeover, struct mount_options *ret_options,
 	log_there(log_fd, ret_options);
 	cgroup_join(atomic_load(&daemon->state->supervisor));
 	r = handover_accept(takeover->channel, err);
-	return r < 0 ? r : handover_take(takeover->channel, daemon->keeper, err);
+	if (r == 0)
+		r = handover_take(takeover->channel, daemon->keeper, err);
+	/* By the service manager. */
+	keeper_may_be_copied(daemon->keeper);
+	return r;
 }
 
 static bool say_taken(void *arg, int code, const struct error *err)
@@ -175,13 +180,30 @@ int daemon_take_over(const char *store_path, const char *name, daemon_ready_fn r
 
 /* ---- from the service manager ---- */
 
+/* Beginning anew: when the third process of the last daemon has taken its mount off. */
+static void begin_anew(struct daemon *daemon, const struct error *why)
+{
+	const int wait_ms = 2 * SERVICE_GRACE_MS;
+
+	log_message(LOG_WARNING, "component '%s': what the service manager has kept of its last daemon is not gone on with: %s", daemon->name,
+		why->message);
+	keeper_free(daemon->keeper);
+	shared_free(daemon->shared);
+	daemon->keeper = NULL;
+	daemon->shared = NULL;
+	service_disclaim();
+	nanosleep(&(struct timespec){ .tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000L }, NULL);
+}
+
 int daemon_resume(struct daemon *daemon, bool *ret, struct error *err)
 {
 	int r = service_adopt(&daemon->shared, &daemon->keeper, err), before;
 
 	*ret = r > 0;
+	if (r < 0)
+		begin_anew(daemon, err);
 	if (r <= 0)
-		return r;
+		return 0;
 	daemon->state = worker_state_of(daemon->shared);
 	before = atomic_load(&daemon->state->supervisor);
 	r = check_state(daemon->state, daemon->name, err);
@@ -199,11 +221,6 @@ int daemon_resume(struct daemon *daemon, bool *ret, struct error *err)
 		return 0;
 	}
 	*ret = false;
-	keeper_free(daemon->keeper);
-	shared_free(daemon->shared);
-	daemon->keeper = NULL;
-	daemon->shared = NULL;
-	log_message(LOG_WARNING, "component '%s': what the service manager has kept of its last daemon is not gone on with: %s", daemon->name,
-		err->message);
+	begin_anew(daemon, err);
 	return 0;
 }

@@ -375,6 +375,45 @@ case_service_manager_gives_up() {
 }
 shows_the_base() { ! fs_is_mounted "$BASE" && [ "$(T=5 t cat "$BASE/patched" 2>/dev/null)" = old ]; }
 
+# A mount that is to stay waits for its next daemon for as long as that takes.
+case_service_manager_is_late() {
+	export RESTART_AFTER_MS=1500
+	under_manager 1 --on-failure closed
+	exec 5<"$BASE/patched"
+	kill -KILL "$FS_DAEMON"
+	fs_wait_for 20 started 2 || fail "it was told: $(cat "$SCRATCH/told"); $(tail -n 5 "$FS_LOG")"
+	assert_equal new "$(t cat <&5)" 'what was open'
+	assert_content new "$BASE/patched"
+	exec 5<&-
+	kill -TERM $MANAGER
+	wait $MANAGER || fail "status $? of the daemon: $(tail -n 5 "$FS_LOG")"
+}
+
+# It has lost something of what it was to keep: the next daemon mounts anew, and nothing of the last one is left with it.
+case_service_manager_loses_some() {
+	export FORGET=veneer-names
+	under_manager 1
+	kill -KILL "$FS_DAEMON"
+	fs_wait_for 20 started 2 || fail "it was told: $(cat "$SCRATCH/told"); $(tail -n 5 "$FS_LOG")"
+	assert_content new "$BASE/patched"
+	assert_match 'is not gone on with' "$(cat "$FS_LOG")" 'the log'
+	kill -TERM $MANAGER
+	wait $MANAGER || fail "status $? of the daemon: $(tail -n 5 "$FS_LOG")"
+	assert_equal 'left 0' "$(tail -n 1 "$SCRATCH/told")" 'descriptors that are left with the manager'
+}
+
+# Who is started in the background has no service manager, whatever is in the environment.
+case_in_the_background() {
+	mounted
+	fs_umount thing "$BASE"
+	T=20 t "$VENEER_TOOLS/service_manager" "$SCRATCH/notify" 0 \
+		sh -c '"$1" --store "$2" mount thing >/dev/null 2>&1 </dev/null; sleep 3' sh "$VENEER" "$STORE" >"$SCRATCH/told" </dev/null || :
+	assert_equal '' "$(sed -e /^started/d -e /^ended/d -e '/^left 0/d' "$SCRATCH/told")" 'what the manager was told'
+	FS_DAEMON=$(supervisor)
+	fs_remember_pid "$FS_DAEMON"
+	umounted
+}
+
 # Another program is the main process from then on, and what it is killed with comes back, too.
 case_service_manager_takeover() {
 	under_manager 1

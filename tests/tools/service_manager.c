@@ -3,7 +3,7 @@
 /*
  * service_manager SOCKET RESTARTS COMMAND…: what a service manager does for a service of Type=notify with a file descriptor store
  * (sd_notify(3), sd_listen_fds(3)): COMMAND is started with NOTIFY_SOCKET=SOCKET, the descriptors that it sends are kept, and when its main
- * process is killed it is started again with them, RESTARTS times at most. SIGTERM goes to the main process. Prints a line for what it is
+ * process is killed it is started again with them, RESTARTS times at most (environment: after RESTART_AFTER_MS, without what is stored as FORGET). SIGTERM goes to the main process. Prints a line for what it is
  * told: `ready`, `main PID`, `stored NAME`, `removed NAME`, `ended`, `started with N`, `left N`. Exit 0: the main process ended by itself.
  */
 
@@ -42,6 +42,17 @@ static void follow(pid_t pid)
 		close(main_fd);
 	main_pid = pid;
 	main_fd = pidfd_open(pid, 0);
+}
+
+/* What was stored as NAME is lost. */
+static void lose(const char *name)
+{
+	for (int i = stored_count - 1; i >= 0; i--) {
+		if (strcmp(stored[i].name, name) != 0)
+			continue;
+		close(stored[i].fd);
+		stored[i] = stored[--stored_count];
+	}
 }
 
 static void start(const char *socket_path, char **command)
@@ -102,12 +113,7 @@ static void hear(const char *text, int fd)
 
 	value_of(text, "FDNAME=", name);
 	if (strstr(text, "FDSTOREREMOVE=1")) {
-		for (int i = stored_count - 1; i >= 0; i--) {
-			if (strcmp(stored[i].name, name) != 0)
-				continue;
-			close(stored[i].fd);
-			stored[i] = stored[--stored_count];
-		}
+		lose(name);
 		printf("removed %s\n", name);
 	} else if (strstr(text, "FDSTORE=1") && fd >= 0 && stored_count < STORED_MAX && !is_stored(name, fd)) {
 		snprintf(stored[stored_count].name, sizeof stored->name, "%s", name);
@@ -187,6 +193,10 @@ int main(int argc, char **argv)
 			return status == 0 || errno == ECHILD ? 0 : 1;
 		if (restarts-- == 0)
 			return 1;
+		if (getenv("FORGET"))
+			lose(getenv("FORGET"));
+		if (getenv("RESTART_AFTER_MS"))
+			usleep((useconds_t)atoi(getenv("RESTART_AFTER_MS")) * 1000);
 		start(argv[1], argv + 3);
 	}
 }

@@ -176,3 +176,20 @@ Test(keeper, copies)
 	cr_assert_eq(copies.count, 0);
 	keeper_free(keeper);
 }
+
+/* Who had them before has had copies made: what goes before they were made again is removed all the same. */
+Test(keeper, copies_of_another)
+{
+	struct keeper *keeper = keeper_new();
+	struct copies copies = { .keys = { 1, 2 }, .count = 2 };
+
+	cr_assert_eq(keeper_put(keeper, 1, open("/dev/null", O_RDONLY | O_CLOEXEC)), 0);
+	cr_assert_eq(keeper_put(keeper, 2, open("/dev/null", O_RDONLY | O_CLOEXEC)), 0);
+	keeper_may_be_copied(keeper);
+	keeper_drop(keeper, 1);
+	take_in(keeper);
+	keeper_copy(keeper, add_copy, remove_copies, &copies);
+	cr_assert_eq(copies.count, 1);
+	cr_assert_eq(copies.keys[0], 2);
+	keeper_free(keeper);
+}
