@@ -70,7 +70,7 @@ void daemon_note_manager(struct worker_state *state);
 
 /*
  * If the service manager has kept what a daemon that was killed has left, DAEMON goes on with it, and *RET is true. What cannot be gone on with
- * is let go of, and the log says why.
+ * is let go of, and the log says why. -EBUSY: that daemon lives.
  */
 int daemon_resume(struct daemon *daemon, bool *ret, struct error *err);
 

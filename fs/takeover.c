@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -20,6 +21,9 @@
 #include "store/base/cleanup.h"
 #include "store/base/clock.h"
 #include "store/base/log.h"
+
+#define ENDING_WAIT_MS 400 /* for the worker of a supervisor that was killed: less than SERVICE_GRACE_MS */
+#define ENDING_POLL_MS 10
 
 /* What goes on with the mount, besides what every daemon has. */
 struct takeover {
@@ -195,6 +199,17 @@ static void begin_anew(struct daemon *daemon, const struct error *why)
 	nanosleep(&(struct timespec){ .tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000L }, NULL);
 }
 
+/* Of process BEFORE, or one that has its number now: its worker would have ended with it. */
+static int check_ended(const struct daemon *daemon, pid_t before, struct error *err)
+{
+	for (int waited = 0; waited <= ENDING_WAIT_MS; waited += ENDING_POLL_MS) {
+		if (kill(before, 0) < 0 || worker_state_owner(daemon->shared) == 0)
+			return 0;
+		nanosleep(&(struct timespec){ .tv_nsec = ENDING_POLL_MS * 1000000L }, NULL);
+	}
+	return error_set(err, -EBUSY, "component '%s' is served by process %d, of which the service manager does not know", daemon->name, (int)before);
+}
+
 int daemon_resume(struct daemon *daemon, bool *ret, struct error *err)
 {
 	int r = service_adopt(&daemon->shared, &daemon->keeper, err), before;
@@ -209,6 +224,8 @@ int daemon_resume(struct daemon *daemon, bool *ret, struct error *err)
 	r = check_state(daemon->state, daemon->name, err);
 	if (r == 0)
 		r = check_mount(daemon->state, err);
+	if (r == 0 && before != 0 && check_ended(daemon, before, err) < 0)
+		return -EBUSY;
 	/* Its third process, if that still waits, leaves the mount alone from here on. */
 	if (r == 0 && (before == 0 || !atomic_compare_exchange_strong(&daemon->state->supervisor, &before, getpid())))
 		r = error_set(err, -ENODEV, "its mount was taken off");

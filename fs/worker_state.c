@@ -14,3 +14,10 @@ int worker_state_own(const struct shared *shared)
 	}
 	return 0;
 }
+
+pid_t worker_state_owner(const struct shared *shared)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return fcntl(shared->fds[SHARED_STATE], F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK ? lock.l_pid : 0;
+}

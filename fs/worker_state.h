@@ -100,6 +100,8 @@ static inline void worker_state_ended(struct worker_state *state, uint32_t index
  * threads. A lock of fcntl(2), which belongs to the process and is let go of by the kernel after its memory. 0 or a negative errno.
  */
 int worker_state_own(const struct shared *shared);
+/* Who that is now; 0: nobody. */
+pid_t worker_state_owner(const struct shared *shared);
 
 static inline struct worker_state *worker_state_of(const struct shared *shared)
 {

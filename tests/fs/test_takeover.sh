@@ -402,6 +402,20 @@ case_service_manager_loses_some() {
 	assert_equal 'left 0' "$(tail -n 1 "$SCRATCH/told")" 'descriptors that are left with the manager'
 }
 
+# It has not heard that another program is the main process, and starts one besides: that leaves the mount alone.
+case_service_manager_is_deaf() {
+	export DEAF=1
+	under_manager 1
+	take_over "$NEXT"
+	wait $MANAGER && fail 'the second one served' || :
+	assert_match 'is served by process' "$(cat "$FS_LOG")" 'the log'
+	sleep 1 # for a third process
+	still_serves "$FS_DAEMON"
+	kill -KILL "$(worker)"
+	still_serves "$FS_DAEMON"
+	umounted
+}
+
 # Who is started in the background has no service manager, whatever is in the environment.
 case_in_the_background() {
 	mounted
