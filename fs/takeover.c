@@ -22,6 +22,7 @@
 #include "store/base/clock.h"
 #include "store/base/log.h"
 
+#define LOCK_WAIT_MS 60000 /* for a command that changes something */
 #define ENDING_WAIT_MS 400 /* for the worker of a supervisor that was killed: less than SERVICE_GRACE_MS */
 #define ENDING_POLL_MS 10
 
@@ -29,6 +30,7 @@
 struct takeover {
 	struct daemon daemon; /* the first: callbacks get a pointer to it */
 	int channel;
+	int lock; /* the store's: no command is answered by a worker that ends */
 };
 
 /* ---- from a running daemon ---- */
@@ -119,6 +121,9 @@ static int receive(struct takeover *takeover, struct mount_options *ret_options,
 	r = handover_accept(takeover->channel, err);
 	if (r == 0)
 		r = handover_take(takeover->channel, daemon->keeper, err);
+	/* The next worker may want it. */
+	cleanup_closep(&takeover->lock);
+	takeover->lock = -EBADF;
 	/* By the service manager. */
 	keeper_may_be_copied(daemon->keeper);
 	return r;
@@ -147,7 +152,7 @@ static bool say_taken(void *arg, int code, const struct error *err)
 
 int daemon_take_over(const char *store_path, const char *name, daemon_ready_fn ready, void *arg)
 {
-	struct takeover takeover = { .daemon = DAEMON_INIT, .channel = -EBADF };
+	struct takeover takeover = { .daemon = DAEMON_INIT, .channel = -EBADF, .lock = -EBADF };
 	struct daemon *daemon = &takeover.daemon;
 	struct mount_options options = { .io = IO_AUTO };
 	cleanup_store struct store *store = NULL;
@@ -162,6 +167,8 @@ int daemon_take_over(const char *store_path, const char *name, daemon_ready_fn r
 	daemon_raise_fd_limit();
 	r = store_open_directories(store_path, &store, &err);
 	if (r == 0)
+		r = takeover.lock = store_lock(store, LOCK_WAIT_MS, &err);
+	if (r >= 0)
 		r = ask(store, name, &takeover.channel, &err);
 	store_freep(&store);
 	store = NULL;
@@ -177,6 +184,7 @@ int daemon_take_over(const char *store_path, const char *name, daemon_ready_fn r
 	}
 	if (takeover.channel >= 0)
 		close(takeover.channel);
+	cleanup_closep(&takeover.lock);
 	keeper_free(daemon->keeper);
 	shared_free(daemon->shared);
 	return r;

@@ -9,6 +9,8 @@
  *
  * Between the end of the last worker and the beginning of the next nobody serves, as when one is killed: some 20 ms.
  *
+ * Whoever changes the store, or has a worker do it, is waited for: no command asks a worker that ends.
+ *
  * Before anything ends it is seen that both programs mean the same by what is handed over (fs/state_format.h), that this process sees the
  * mount, and that it has nothing mapped that lies under a mount of veneer's: it would wait for itself (fs/bare.h).
  */
@@ -17,7 +19,8 @@
 
 /*
  * READY is called once: the component is served by this program (0), or it goes on being served by the other one, and why. -ENOENT: it is not mounted;
- * -EPROTO: another format; -EXDEV: the mount is in another mount namespace; -EDEADLK: this program lies under the mount.
+ * -EPROTO: another format; -EXDEV: the mount is in another mount namespace; -EDEADLK: this program lies under the mount; -ETIMEDOUT: the store
+ * is locked.
  * Returns when the filesystem is gone: the exit status.
  */
 int daemon_take_over(const char *store_path, const char *name, daemon_ready_fn ready, void *arg);

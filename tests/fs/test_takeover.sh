@@ -115,6 +115,27 @@ case_under_load_passthrough() {
 	under_load --io passthrough
 }
 
+# Nor does a command fail that switches meanwhile.
+case_during_switches() {
+	mounted
+	local i programs=("$NEXT" "$VENEER")
+	: >"$SCRATCH/go_on"
+	while [ -e "$SCRATCH/go_on" ]; do
+		v revert thing || echo "FAILED: revert: $?"
+		v apply thing || echo "FAILED: apply: $?"
+	done >"$SCRATCH/switches" 2>&1 &
+	for ((i = 0; i < $(fs_count 20 4); i++)); do
+		take_over "${programs[i % 2]}"
+		sleep "0.0$((RANDOM % 10))"
+	done
+	rm "$SCRATCH/go_on"
+	wait $! || :
+	assert_match applied "$(cat "$SCRATCH/switches")" 'what the commands said'
+	! grep -B 1 FAILED "$SCRATCH/switches" || fail 'a command failed'
+	assert_content new "$BASE/patched"
+	umounted
+}
+
 # What it was mounted with stays.
 case_options() {
 	mounted --write deny --io cached --on-failure closed
