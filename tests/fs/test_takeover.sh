@@ -124,7 +124,7 @@ case_during_switches() {
 		v revert thing || echo "FAILED: revert: $?"
 		v apply thing || echo "FAILED: apply: $?"
 	done >"$SCRATCH/switches" 2>&1 &
-	for ((i = 0; i < $(fs_count 20 4); i++)); do
+	for ((i = 0; i < $(fs_count 10 4); i++)); do
 		take_over "${programs[i % 2]}"
 		sleep "0.0$((RANDOM % 10))"
 	done
