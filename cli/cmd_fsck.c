@@ -5,7 +5,9 @@
 #include "cli/progress.h"
 #include "cli/table.h"
 #include "cli/text.h"
+#include "fs/control.h"
 #include "fs/mount_query.h"
+#include "store/base/cleanup.h"
 #include "store/fsck.h"
 
 static struct json_object *finding_row(const struct fsck_finding *finding)
@@ -98,6 +100,48 @@ static void show_progress(void *arg, const char *what, uint64_t done, uint64_t b
 	progress_update(progress, done, bytes);
 }
 
+/* ---- who serves what was made again ---- */
+
+#define TOLD_AT_ONCE 1000u /* objects in a packet, see CONTROL_PACKET_MAX */
+
+/* COUNT of HEALED, all of one component. What the kernel and the daemon hold of them may still be the damage. */
+static int tell_daemon(struct store *store, const struct fsck_healed *healed, size_t count, struct error *err)
+{
+	CLEANUP_ROW struct json_object *request = json_object_new_object();
+	struct json_object *objects = json_object_new_array();
+	cleanup_control struct control *control = NULL;
+	int r = control_open(store, healed->component, &control, err);
+
+	json_object_object_add(request, "operation", json_object_new_string("heal"));
+	json_object_object_add(request, "objects", objects);
+	for (size_t i = 0; i < count; i++) {
+		char hex[HASH128_HEX_LENGTH + 1];
+
+		hash128_to_hex(&healed[i].object, hex);
+		json_object_array_add(objects, json_object_new_string(hex));
+	}
+	if (r == -ENOENT)
+		return 0; /* nobody serves it */
+	if (r == 0)
+		r = control_call(control, request, -EBADF, NULL, err);
+	return r < 0 ? error_prefix(err, r, "objects of component '%s' are made again, but its daemon could not be told", healed->component) : 0;
+}
+
+static int tell_daemons(const struct context *ctx, const struct fsck_report *report, struct error *err)
+{
+	cleanup_store struct store *store = NULL;
+	size_t count;
+	int r = report->healed_count ? store_open_directories(ctx->store_path, &store, err) : 0;
+
+	for (size_t i = 0; r == 0 && i < report->healed_count; i += count) {
+		for (count = 1; i + count < report->healed_count && count < TOLD_AT_ONCE; count++)
+			if (strcmp(report->healed[i].component, report->healed[i + count].component) != 0)
+				break;
+		r = tell_daemon(store, &report->healed[i], count, err);
+	}
+	return r;
+}
+
 int cmd_fsck(struct context *ctx, struct error *err)
 {
 	cleanup_fsck_report struct fsck_report report = FSCK_REPORT_INIT;
@@ -114,6 +158,8 @@ int cmd_fsck(struct context *ctx, struct error *err)
 	progress_begin(&progress, ctx, "check of the store");
 	r = fsck_run(ctx->store_path, &options, &report, err);
 	progress_end(&progress);
+	if (r == 0)
+		r = tell_daemons(ctx, &report, err);
 	if (r == 0)
 		r = show(ctx, &report, err);
 	if (r < 0 || report.errors == 0)

@@ -103,7 +103,7 @@ int cmd_gc(struct context *ctx, struct error *err)
 	cleanup_store struct store *store = NULL;
 	cleanup_gc_report struct gc_report report = GC_REPORT_INIT;
 	cleanup_progress struct progress progress = { .active = false };
-	cleanup_close int lock = -EBADF;
+	cleanup_store_lock int lock = -EBADF;
 	struct gc_options options = { .dry_run = context_dry_run(ctx), .in_use = served_objects_ask, .progress = show_progress,
 		.progress_arg = &progress };
 	int r = parse_grace(ctx, &options.grace_seconds, err);

@@ -28,6 +28,7 @@ void fsck_report_release(struct fsck_report *report)
 	for (size_t i = 0; i < report->count; i++)
 		finding_release(&report->findings[i]);
 	free(report->findings);
+	free(report->healed);
 	*report = (struct fsck_report)FSCK_REPORT_INIT;
 }
 
@@ -248,8 +249,7 @@ static void fsck_release(struct fsck *fsck)
 	free(fsck->git_path);
 	free(fsck->needs);
 	strbuf_release(&fsck->texts);
-	if (fsck->lock_fd >= 0)
-		close(fsck->lock_fd);
+	store_unlock(fsck->lock_fd);
 }
 
 /* A repository that cannot be opened may lack something that is always the same: then it is completed. */

@@ -52,13 +52,21 @@ struct fsck_finding {
 	bool repaired;
 };
 
+/* A served object that was made again: whoever serves COMPONENT is to be told (fs/control.h, "heal"). */
+struct fsck_healed {
+	char component[COMPONENT_NAME_MAX + 1];
+	struct hash128 object;
+};
+
 struct fsck_report {
 	struct fsck_finding *findings; /* owned */
 	size_t count, alloc;
 	size_t errors, warnings, repaired; /* ERRORS and WARNINGS: of those that are not repaired */
 	uint64_t refs, git_objects, copies, objects, entries; /* looked at */
+	struct fsck_healed *healed; /* owned; those of one component side by side */
+	size_t healed_count;
 };
-#define FSCK_REPORT_INIT { NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define FSCK_REPORT_INIT { .findings = NULL }
 void fsck_report_release(struct fsck_report *report);
 #define cleanup_fsck_report __attribute__((cleanup(fsck_report_release)))
 

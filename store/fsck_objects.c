@@ -185,8 +185,11 @@ static int verify_object(void *arg, size_t index, struct error *err)
 {
 	struct scan *scan = arg;
 	struct found *found = &scan->found[scan->first + index];
-	int r = object_verify(scan->fsck->store->objects_fd, &found->hash, found->size, NULL);
+	int objects_fd = scan->fsck->store->objects_fd, r = object_verify(objects_fd, &found->hash, found->size, NULL);
 
+	/* What memory has of a file may be right, and what the disk has not. */
+	if (r == 0)
+		r = object_verify_disk(objects_fd, &found->hash, found->size, NULL, NULL, NULL);
 	if (r == -ENOMEM)
 		return error_errno(err, ENOMEM, "read objects");
 	found->whole = r == 0;
@@ -235,11 +238,15 @@ static const struct fsck_need *find_need(const struct fsck *fsck, const struct h
 	return NULL;
 }
 
+/* In the same file where that can be, so that who has it open has the right bytes, too. */
 static int make_again(struct fsck *fsck, const struct oid *blob, const struct hash128 *hash, struct error *err)
 {
-	struct hash128 made;
+	struct error damage = ERROR_INIT;
 	uint64_t size;
-	int r = object_materialise(fsck->store, blob, hash, &made, &size, err);
+	int r = repo_blob_size(fsck->store->repo, blob, &size, err);
+
+	if (r == 0)
+		r = object_heal(fsck->store, blob, hash, size, &damage, err);
 
 	for (size_t i = 0; r == 0 && i < fsck->need_count; i++)
 		fsck->needs[i].healed |= hash128_equal(&fsck->needs[i].object, hash);
@@ -327,17 +334,37 @@ static int check_needs(struct scan *scan, struct error *err)
 	return r;
 }
 
+/* Into the report. */
+static int list_healed(struct fsck_report *report, const struct fsck_need *need)
+{
+	struct fsck_healed *healed = reallocarray(report->healed, report->healed_count + 1, sizeof *healed);
+
+	if (!healed)
+		return -ENOMEM;
+	report->healed = healed;
+	healed += report->healed_count++;
+	snprintf(healed->component, sizeof healed->component, "%s", need->component);
+	healed->object = need->object;
+	return 0;
+}
+
 /* Silently for who reads, loudly in the journal: one entry for each component. */
 static int note_healed(struct fsck *fsck, const char *name, struct error *err)
 {
 	cleanup_free char *labels = NULL, *reason = NULL;
 	struct journal_entry entry = { .action = (char *)"healed" };
+	const size_t before = fsck->report->healed_count;
 	char ref[REF_NAME_MAX];
-	size_t count = 0;
+	size_t count;
 
-	for (size_t i = 0; i < fsck->need_count; i++)
-		count += fsck->needs[i].healed && strcmp(fsck->needs[i].component, name) == 0 &&
-			(i == 0 || !hash128_equal(&fsck->needs[i].object, &fsck->needs[i - 1].object));
+	for (size_t i = 0; i < fsck->need_count; i++) {
+		const struct fsck_need *need = &fsck->needs[i];
+
+		if (need->healed && strcmp(need->component, name) == 0 &&
+			(i == 0 || !hash128_equal(&need->object, &fsck->needs[i - 1].object)) && list_healed(fsck->report, need) < 0)
+			return out_of_memory(err);
+	}
+	count = fsck->report->healed_count - before;
 	component_ref(name, "active", ref);
 	if (count == 0 || repo_ref_read(fsck->store->repo, ref, &entry.to, NULL) < 0)
 		return 0;

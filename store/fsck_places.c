@@ -36,6 +36,7 @@ static const struct place places[] = {
 	{ "cache", true, true, false },
 	{ "run", true, true, false },
 	{ "policy", true, false, true },
+	{ "reserve", true, false, true },
 };
 
 static int out_of_memory(struct error *err)
