@@ -19,8 +19,8 @@
  *                              fs/handover.h
  *     {"operation":"heal","objects":["0123…"]}
  *                              those objects (XXH3-128, 32 digits) were damaged or may be: each that is served is read, from memory and
- *                              from the disk, and made again where it is not whole; and whatever the worker and the kernel hold of it is
- *                              let go of, so that it is right whoever has made it again. Answered when that is done: "healed" (now),
+ *                              from the disk, and made again where it is not whole; and the descriptors that the worker keeps of
+ *                              it are let go of, so that it is right whoever has made it again. Answered when that is done: "healed" (now),
  *                              "failed" and "unknown" (not served) are counted. Without "objects": the scrub begins a round at once, as fast
  *                              as can be; nobody waits for its end. For 'fsck', which repairs by object_heal() (store/object.h)
  *     {"operation":"base"}     the answer brings the O_PATH fd of the base directory along (SCM_RIGHTS)

@@ -45,7 +45,7 @@ struct healer {
 	pthread_mutex_t lock; /* guards all below; nothing is called under it */
 	pthread_cond_t told;
 	bool stop;
-	struct hash128 *changed; /* owned; objects that were healed, of which the kernel and the descriptors are to be told */
+	struct hash128 *changed; /* owned; objects that were healed, of which no descriptor is to be kept */
 	size_t changed_count, changed_alloc;
 	unsigned noted; /* objects that are to go into the journal */
 	struct strbuf notes; /* what they were, NOTED_MAX of them at most */
@@ -107,7 +107,7 @@ static void changed(struct healer *healer, const struct hash128 *hash)
 		size_t alloc = healer->changed_alloc ? healer->changed_alloc * 2 : 16;
 		struct hash128 *grown = reallocarray(healer->changed, alloc, sizeof *grown);
 
-		/* The object is whole; that the kernel forgets what it may have is beside the point where there is no memory. */
+		/* A reader finds a descriptor that is of the damaged file himself, in cached mode. */
 		if (!grown)
 			return;
 		healer->changed = grown;
@@ -219,9 +219,12 @@ void healer_is_whole(struct healer *healer, const struct hash128 *hash)
 	lost_remove(healer, hash);
 }
 
-/* ---- the thread: the kernel ---- */
+/* ---- the thread: descriptors ---- */
 
-/* Of each file that has one of COUNT objects, what may have been read from the damaged one is let go of. */
+/*
+ * Of each file that has one of COUNT objects, the descriptor that may be of the damaged one is let go of. Pages of the mount need not be:
+ * what went there through us was right, and what did not is not kept there.
+ */
 static void forget_objects(struct healer *healer, const struct hash128 *hashes, size_t count)
 {
 	struct overlay *overlay = healer->session->overlay;
@@ -235,10 +238,8 @@ static void forget_objects(struct healer *healer, const struct hash128 *hashes, 
 		if (!met.patched || node_get(overlay_nodes(overlay), met.id, &info) < 0 || !info.content)
 			continue;
 		for (size_t i = 0; i < count; i++) {
-			if (info.content->kind != VIEW_FILE || !hash128_equal(&info.content->object, &hashes[i]))
-				continue;
-			fdcache_drop(overlay_fds(overlay), met.id, FD_READ);
-			session_notify_inode(healer->session, met.id);
+			if (info.content->kind == VIEW_FILE && hash128_equal(&info.content->object, &hashes[i]))
+				fdcache_drop(overlay_fds(overlay), met.id, FD_READ);
 		}
 	}
 }
@@ -324,7 +325,7 @@ static void await(struct healer *healer, bool retry, struct work *ret)
 	*ret = (struct work){ .changed = healer->changed, .changed_count = healer->changed_count, .stop = healer->stop };
 	healer->changed = NULL;
 	healer->changed_count = healer->changed_alloc = 0;
-	/* First the kernel, then the journal. */
+	/* First the descriptors, then the journal. */
 	if (ret->changed_count && !ret->stop)
 		return;
 	ret->noted = healer->noted;

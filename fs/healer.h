@@ -5,7 +5,8 @@
 /*
  * What becomes of a damaged object of a mounted component, whoever has found it: a request, an activation, the scrub (fs/scrub.h), or
  * another process that says so over the control socket. It is made again from git, in place where it can be; then by a thread of its own
- * the descriptors and pages that may be of the damaged file are let go of, and the journal gets an entry "healed".
+ * the descriptors that may be of the damaged file are let go of, and the journal gets an entry "healed". What the kernel has in the page
+ * cache of the mount is right all the while: it was compared when it was read (overlay_read()).
  *
  * What cannot be healed is remembered, said in the log (once in HEALER_LOG_SECONDS for each), and by health.
  *
@@ -45,7 +46,7 @@ void healer_free(struct healer *healer); /* NULL: nothing */
 int healer_heal(struct healer *healer, const struct hash128 *hash, const struct oid *blob, uint64_t size, const char *cause);
 /* An object_heal_fn; ARG is the healer. */
 int healer_heal_for_reader(void *arg, const struct hash128 *hash, const struct oid *blob, uint64_t size);
-/* COUNT objects were found damaged and healed on the way to something else; TEXT says what they were. The kernel is not told: they were not served. */
+/* COUNT objects were found damaged and healed on the way to something else; TEXT says what they were. They were not served. */
 void healer_note(struct healer *healer, unsigned count, const char *text, const char *cause);
 /* HASH was healed by another process: what is held of it is let go of. */
 void healer_forget(struct healer *healer, const struct hash128 *hash);

@@ -48,6 +48,7 @@ damage() {
 	delete) rm "$2" ;;
 	directory) rm "$2"; mkdir "$2"; echo x >"$2/file" ;;
 	symlink) rm "$2"; ln -s "$NEW/plain" "$2" ;;
+	linked) ln -f "$2" "$SCRATCH/linked.${2##*/}"; printf '\377' | dd of="$2" bs=1 seek=2 conv=notrunc status=none ;;
 	mode) printf '\377' | dd of="$2" bs=1 seek=1 conv=notrunc status=none; chmod 000 "$2" ;;
 	*) fail "no such damage: $1" ;;
 	esac
@@ -319,6 +320,28 @@ case_scrub() {
 		fs_umount thing "$BASE"
 	done
 	assert_journalled 'by the scrub'
+}
+# A file with another name is replaced, not written: of the one that was damaged nothing is kept.
+case_second_name() {
+	fresh
+	local io file
+	must v apply thing
+	for io in $(modes); do
+		fs_mount thing "$BASE" --io "$io" --scrub off
+		all_right || fail 'wrong bytes at first'
+		# So that a descriptor is kept.
+		for file in $FILES; do t dd if="$BASE/$file" of=/dev/null bs=2 count=1 status=none; done
+		forget
+		WHAT="a second name, --io $io"
+		damage_all linked
+		control '{"operation":"heal"}' >/dev/null
+		fs_wait_for 20 whole || fail "$WHAT: not whole after a round"
+		fs_wait_for 10 more_healed || fail "$WHAT: not in the journal"
+		all_right || fail "$WHAT: wrong bytes"
+		! cmp -s "$NEW/large" "$SCRATCH/linked.$(digest "$NEW/large" | cut -c 3-)" || fail "$WHAT: the other name was written to"
+		rm "$SCRATCH"/linked.*
+		fs_umount thing "$BASE"
+	done
 }
 whole() { (assert_whole) 2>/dev/null; }
 
