@@ -4,7 +4,7 @@
 
 int cmd_apply(struct context *ctx, struct error *err)
 {
-	const struct transition_request request = { TRANSITION_APPLY, ctx->options.arguments + 1, false };
+	const struct transition_request request = { TRANSITION_APPLY, ctx->options.arguments + 1, false, 0 };
 
 	return transition_run(ctx, &request, err);
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "cli/ask.h"
 #include "cli/table.h"
 #include "cli/target.h"
 #include "cli/text.h"
@@ -82,8 +83,6 @@ int cmd_refresh(struct context *ctx, struct error *err)
 	if (r == 0)
 		r = control_open(target.store, target.component->name, &control, err);
 	if (r == 0)
-		r = control_call(control, request, target.lock_fd, &reply, err);
-	if (r == -ECONNRESET || r == -EPIPE)
-		store_lock_doubt(target.lock_fd);
+		r = ask_until_answered(&target, &control, request, &reply, err);
 	return r < 0 ? r : report(ctx, target.component, reply, now_ns() - start, err);
 }

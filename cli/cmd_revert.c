@@ -5,7 +5,7 @@
 int cmd_revert(struct context *ctx, struct error *err)
 {
 	const struct transition_request request = { TRANSITION_REVERT, ctx->options.arguments + 1,
-		options_has(&ctx->options, "all") };
+		options_has(&ctx->options, "all"), 0 };
 
 	if (request.all && *request.names)
 		return usage_error(ctx, err, "--all and a label exclude each other");

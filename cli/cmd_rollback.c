@@ -4,7 +4,7 @@
 
 int cmd_rollback(struct context *ctx, struct error *err)
 {
-	const struct transition_request request = { TRANSITION_ROLLBACK, ctx->options.arguments + 1, false };
+	const struct transition_request request = { TRANSITION_ROLLBACK, ctx->options.arguments + 1, false, 0 };
 
 	return transition_run(ctx, &request, err);
 }

@@ -4,7 +4,7 @@
 
 int cmd_switch(struct context *ctx, struct error *err)
 {
-	const struct transition_request request = { TRANSITION_SWITCH, ctx->options.arguments + 1, false };
+	const struct transition_request request = { TRANSITION_SWITCH, ctx->options.arguments + 1, false, 0 };
 
 	return transition_run(ctx, &request, err);
 }

@@ -2,8 +2,10 @@
 #include "cli/transition.h"
 
 #include <errno.h>
+#include <sys/random.h>
 #include <time.h>
 
+#include "cli/ask.h"
 #include "cli/processes.h"
 #include "cli/target.h"
 #include "cli/text.h"
@@ -172,25 +174,28 @@ static int plan(const struct context *ctx, const struct transition_request *requ
 static struct json_object *request_json(const struct transition_request *request)
 {
 	struct json_object *object = json_object_new_object(), *names = json_object_new_array();
+	int64_t id = 0;
 
+	/* Not one that another request has had; without one it is not asked for again as the same. */
+	if (getrandom(&id, sizeof id, 0) != sizeof id)
+		id = 0;
 	row_text(object, "operation", "transition");
 	row_text(object, "kind", transition_kind_name(request->kind));
 	row_flag(object, "all", request->all);
+	json_object_object_add(object, "id", json_object_new_int64(id & INT64_MAX));
 	for (const char *const *name = request->names; *name; name++)
 		array_text(names, *name);
 	row_object(object, "names", names);
 	return object;
 }
 
-static int ask_daemon(const struct context *ctx, const struct target *target, struct control *control,
+static int ask_daemon(const struct context *ctx, const struct target *target, struct control **control,
 	const struct transition_request *request, struct error *err)
 {
 	CLEANUP_ROW struct json_object *question = request_json(request);
 	CLEANUP_ROW struct json_object *reply = NULL;
-	int r = control_call(control, question, target->lock_fd, &reply, err);
+	int r = ask_until_answered(target, control, question, &reply, err);
 
-	if (r == -ECONNRESET || r == -EPIPE)
-		store_lock_doubt(target->lock_fd);
 	return r < 0 ? r : report(ctx, row_get(reply, "row"), row_string(reply, "text"), err);
 }
 
@@ -298,7 +303,7 @@ int transition_run(const struct context *ctx, const struct transition_request *r
 		return error_set(err, r, "%s", problem.message);
 	if (r < 0)
 		return r;
-	r = control ? ask_daemon(ctx, &target, control, request, err) : do_it_here(ctx, &target, request, err);
+	r = control ? ask_daemon(ctx, &target, &control, request, err) : do_it_here(ctx, &target, request, err);
 	control_unlock(target.store->run_fd, name, lock);
 	return r;
 }

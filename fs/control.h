@@ -9,7 +9,8 @@
  *
  *     {"operation":"transition","kind":"apply","names":["a"],"all":false}
  *                              kinds and names as in struct transition_request. Comes with the store's lock as a
- *                              file descriptor (SCM_RIGHTS), which the daemon keeps until it is done
+ *                              file descriptor (SCM_RIGHTS), which the daemon keeps until it is done. With "id" (a number): asked again with
+ *                              the same one, because the worker was killed, it is not done twice
  *     {"operation":"status"}   see control_status_keys in docs/man/veneer.8
  *     {"operation":"policy"}   the policy was written anew (store/policy.h)
  *     {"operation":"refresh"}  the kernel forgets what it knows of the base: "directories", "names" and "files" are counted. Comes with
@@ -45,6 +46,7 @@ struct control; /* a client's connection */
 /* -ENOENT: the component is not mounted (no socket, or nobody listens on it). */
 int control_open(struct store *store, const char *name, struct control **ret, struct error *err);
 void control_close(struct control *control);
+const char *control_name(const struct control *control); /* of the component; borrowed */
 static inline void control_closep(struct control **control)
 {
 	if (*control)

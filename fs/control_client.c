@@ -62,6 +62,11 @@ void control_set_timeout(struct control *control, int timeout_ms)
 	control->timeout_ms = timeout_ms;
 }
 
+const char *control_name(const struct control *control)
+{
+	return control->name;
+}
+
 int control_take_fd(struct control *control)
 {
 	return TAKE_FD(control->received_fd);

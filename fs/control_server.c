@@ -152,10 +152,12 @@ static const char **request_names(struct json_object *request)
 
 static int parse_transition(struct json_object *request, struct transition_request *ret, struct error *err)
 {
-	struct json_object *kind = NULL, *all = NULL;
+	struct json_object *kind = NULL, *all = NULL, *id = NULL;
 
 	json_object_object_get_ex(request, "kind", &kind);
 	json_object_object_get_ex(request, "all", &all);
+	if (json_object_object_get_ex(request, "id", &id))
+		ret->id = (uint64_t)json_object_get_int64(id);
 	if (!json_object_is_type(kind, json_type_string) ||
 		transition_kind_parse(json_object_get_string(kind), &ret->kind) < 0)
 		return error_set(err, -EINVAL, "a transition of no kind that is known");

@@ -83,7 +83,10 @@ int switcher_new(struct store *store, const struct component *component, int bas
 	switcher->base_fd = base_fd;
 	switcher->session = session;
 	switcher->served = *view_commit(first);
-	switcher->served_since_us = clock_us();
+	/* By a worker that was killed, it may be for long. */
+	if (!oid_equal(&session->state->served, &switcher->served) || !session->state->served_since_us)
+		session->state->served_since_us = clock_us();
+	switcher->served_since_us = session->state->served_since_us;
 	snprintf(switcher->health, sizeof switcher->health, "ok");
 	snprintf(switcher->served_health, sizeof switcher->served_health, "ok");
 	component_ref(component->name, "active", switcher->ref);
@@ -334,7 +337,7 @@ static void publish(struct switcher *switcher, uint64_t *ret_paths)
 	state->before = switcher->served;
 	state->served = *view_commit(switcher->prepared);
 	switcher->served = *view_commit(switcher->prepared);
-	switcher->served_since_us = clock_us();
+	switcher->served_since_us = state->served_since_us = clock_us();
 	switcher->refused = (struct oid){ { 0 } };
 	set_health(switcher, switcher->prepared_held);
 	swap(switcher, ret_paths);
@@ -522,6 +525,42 @@ void switcher_labels_at(struct switcher *switcher, const char *path, struct strb
 	}
 }
 
+/* Has a worker that was killed moved the ref for REQUEST? Whoever asks has the store's lock all the while: nobody else has. */
+static bool was_done(const struct switcher *switcher, const struct transition_request *request, const struct target *target)
+{
+	const struct worker_state *state = switcher->session->state;
+
+	return request->id && request->id == state->asked.id && oid_equal(&target->component->active, &state->asked.to) &&
+		!oid_equal(&state->asked.from, &state->asked.to);
+}
+
+/* Then it is served, and told. */
+static int report_done(struct switcher *switcher, const struct target *target, struct json_object **ret_row, char **ret_text, struct error *err)
+{
+	const struct worker_state *state = switcher->session->state;
+	uint64_t paths = 0;
+	int r = 0;
+
+	if (!oid_equal(&switcher->served, &state->asked.to)) {
+		r = prepare(switcher, &state->asked.to, true, err);
+		if (r == 0)
+			publish(switcher, &paths);
+	}
+	return r < 0 ? r : transition_report_done(target, state->asked.what, &state->asked.from, paths, ret_row, ret_text, err);
+}
+
+static void note_asked(struct switcher *switcher, const struct transition_request *request, const struct target *target,
+	const struct transition *transition)
+{
+	struct worker_state *state = switcher->session->state;
+
+	SHARED_PUBLISH(state->asked.id, 0);
+	state->asked.from = target->component->active;
+	state->asked.to = transition->commit;
+	snprintf(state->asked.what, sizeof state->asked.what, "%s", strbuf_text(&transition->what));
+	SHARED_PUBLISH(state->asked.id, request->id);
+}
+
 static int perform_once(struct switcher *switcher, const struct transition_request *request,
 	const struct journal_actor *actor, struct json_object **ret_row, char **ret_text, struct error *err)
 {
@@ -530,8 +569,12 @@ static int perform_once(struct switcher *switcher, const struct transition_reque
 	cleanup_transition struct transition transition = TRANSITION_INIT;
 	int r = load_target(switcher, &target, err);
 
+	if (r == 0 && was_done(switcher, request, &target))
+		return report_done(switcher, &target, ret_row, ret_text, err);
 	if (r == 0)
 		r = transition_resolve(&target, request, &transition, err);
+	if (r == 0)
+		note_asked(switcher, request, &target, &transition);
 	return r < 0 ? r : transition_perform(&target, &transition, &server, actor, ret_row, ret_text, err);
 }
 

@@ -414,3 +414,20 @@ int transition_perform(struct target *target, const struct transition *transitio
 	*ret_text = NULL;
 	return -ENOMEM;
 }
+
+int transition_report_done(const struct target *target, const char *what, const struct oid *from, uint64_t paths,
+	struct json_object **ret_row, char **ret_text, struct error *err)
+{
+	const struct transition transition = { .commit = target->component->active, .stack = target->stack };
+	const struct activation_result result = { .changed = true, .live = true, .from = *from, .to = target->component->active, .paths = paths };
+
+	*ret_text = strdup(what);
+	if (!*ret_text)
+		return error_errno(err, ENOMEM, "component '%s'", target->component->name);
+	*ret_row = report(target, &transition, &result, err);
+	if (*ret_row)
+		return 0;
+	free(*ret_text);
+	*ret_text = NULL;
+	return -ENOMEM;
+}

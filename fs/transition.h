@@ -28,6 +28,7 @@ struct transition_request {
 	/* Borrowed, NULL-terminated. Apply: none is the newest patch. Revert: none is the one applied last. Switch: one revision. */
 	const char *const *names;
 	bool all; /* revert: to the bare base */
+	uint64_t id; /* the same where it is asked for again, because it is not known what has become of it; 0: none */
 };
 
 struct transition {
@@ -55,6 +56,13 @@ int transition_resolve(struct target *target, const struct transition_request *r
 int transition_perform(struct target *target, const struct transition *transition,
 	const struct activation_server *server, const struct journal_actor *actor, struct json_object **ret_row,
 	char **ret_text, struct error *err);
+
+/*
+ * What transition_perform() would have reported of a transition from FROM to what is active, WHAT for people, whose worker was killed before it could. TARGET: as
+ * it is now. PATHS are served differently.
+ */
+int transition_report_done(const struct target *target, const char *what, const struct oid *from, uint64_t paths,
+	struct json_object **ret_row, char **ret_text, struct error *err);
 
 /* The parts of a row that a plan has as well: name, version_label, from, to, restart, reboot. */
 int transition_add_state(const struct target *target, const struct transition *transition,

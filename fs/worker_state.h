@@ -25,6 +25,7 @@
 #define WORKER_INIT_REPLY_MAX 128u
 #define WORKER_PROGRAM_MAX 64u
 #define WORKER_NOTIFY_MAX 108u
+#define WORKER_WHAT_MAX 256u
 #define WORKER_ENDED_MAX 65536u
 
 struct worker_state {
@@ -64,8 +65,15 @@ struct worker_state {
 	uint64_t scrub_began;
 	uint32_t scrub_done;
 	int64_t scrubbed_us;
+	/* The transition that was asked for last, which moves the ref from FROM to TO; ID (its request's) is set when the rest is. */
+	struct {
+		uint64_t id;
+		struct oid from, to;
+		char what[WORKER_WHAT_MAX]; /* for people */
+	} asked;
 	uint32_t told;	      /* the kernel knows SERVED; else it may know something of BEFORE, too */
 	struct oid served, before;
+	int64_t served_since_us; /* microseconds since the epoch */
 	/* Entries of the view of ENDED_OF that have ended (view_end()): index + 1 each; more than there is room for are not known. */
 	struct oid ended_of;
 	atomic_uint ended_count;
