@@ -546,8 +546,8 @@ static void serve(struct daemon *daemon)
 		if (fds[0].revents)
 			break;
 		if (fds[2].revents) {
+			/* Who was told of it has noted it in the state. */
 			daemon->mounted = false;
-			daemon->state->detached = 1;
 			stop_listening(daemon);
 		}
 		if (fds[1].revents && read(daemon->signal_fd, &signal, sizeof signal) == sizeof signal &&

@@ -801,6 +801,8 @@ static int tell_since(struct switcher *switcher, const struct oid *commit, struc
 
 void switcher_catch_up(struct switcher *switcher)
 {
+	/* First: whoever is on the control socket may be switching by now. */
+	SCOPED_LOCK(&switcher->lock);
 	struct worker_state *state = switcher->session->state;
 	cleanup_view struct view *now = overlay_view(switcher->session->overlay);
 	const struct oid known[2] = { state->served, state->before };
@@ -809,7 +811,6 @@ void switcher_catch_up(struct switcher *switcher)
 	bool told = state->told;
 	int r = 0;
 
-	SCOPED_LOCK(&switcher->lock);
 	for (int i = 0; i < (told ? 1 : 2) && r == 0; i++) {
 		if (!oid_is_zero(&known[i]) && !(told && oid_equal(&known[i], &switcher->served)))
 			r = tell_since(switcher, &known[i], now, &err);

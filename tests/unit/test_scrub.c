@@ -74,7 +74,9 @@ static struct scrub_scene scrub_scene_make(void)
 	struct scrub_scene scene = { .made = overlay_scene_make("mkdir d; for i in 1 2 3 4; do echo old $i >d/$i; done") };
 
 	patch(&scene.made, "a", "for i in 1 2 3 4; do { echo $i; head -c 100000 /dev/zero; } >d/$i; done");
-	scene.state = calloc(1, sizeof *scene.state);
+	scene.state = aligned_alloc(_Alignof(struct worker_state), sizeof *scene.state);
+	cr_assert_not_null(scene.state);
+	memset(scene.state, 0, sizeof *scene.state);
 	scene.session = calloc(1, sizeof *scene.session);
 	scene.session->overlay = scene.made.overlay;
 	scene.healer = healer_new(scene.made.scene.bench.store->path, "thing", scene.state);
