@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/table.h"
@@ -9,6 +10,10 @@
 #include "fs/mount.h"
 #include "fs/mount_query.h"
 #include "fs/scrub.h"
+#include "fs/service.h"
+
+#define END_WAIT_MS (2 * SERVICE_GRACE_MS)
+#define END_POLL_MS 20
 
 static struct mount_options options_from(const struct context *ctx)
 {
@@ -75,6 +80,7 @@ static int report(const struct context *ctx, const struct component *component, 
 	return 0;
 }
 
+/* RET_STATE NULL: nobody is asked who may have to be answered by this process. */
 static int load_component(const struct context *ctx, struct target *target, enum mount_state *ret_state,
 	struct error *err)
 {
@@ -82,8 +88,20 @@ static int load_component(const struct context *ctx, struct target *target, enum
 
 	if (r == 0)
 		r = component_load(target->store, context_argument(ctx, 0), &target->component, err);
-	if (r == 0)
+	if (r == 0 && ret_state)
 		r = mount_query(target->store, target->component, ret_state, err);
+	return r;
+}
+
+/* A service manager starts this one as soon as the last one was killed; that one's mount is about to be taken off. */
+static int await_end(const struct target *target, enum mount_state *state, struct error *err)
+{
+	int r = 0;
+
+	for (int waited_ms = 0; r == 0 && *state == MOUNT_DEAD && getenv("NOTIFY_SOCKET") && waited_ms < END_WAIT_MS; waited_ms += END_POLL_MS) {
+		nanosleep(&(struct timespec){ .tv_nsec = END_POLL_MS * 1000000L }, NULL);
+		r = mount_query(target->store, target->component, state, err);
+	}
 	return r;
 }
 
@@ -111,11 +129,12 @@ int cmd_mount(struct context *ctx, struct error *err)
 	if (r == 0)
 		r = require_root("mount", err);
 	if (r == 0)
-		r = load_component(ctx, &target, &state, err);
+		r = load_component(ctx, &target, options.foreground && mount_resumes() ? NULL : &state, err);
+	if (r == 0 && options.foreground)
+		r = await_end(&target, &state, err);
 	if (r < 0)
 		return r;
-	/* Of a daemon that was killed, whose mount it may go on with. */
-	if (state != MOUNT_NONE && !(options.foreground && mount_resumes()))
+	if (state != MOUNT_NONE)
 		return error_set(err, -EEXIST, "component '%s' is mounted at '%s' already%s",
 			target.component->name, target.component->directory,
 			state == MOUNT_DEAD ? ", but its daemon does not answer: take the mount off with 'veneer umount'" :

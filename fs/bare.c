@@ -20,7 +20,7 @@
 #include "store/base/io.h"
 #include "store/git/repo.h"
 
-#define RETURN_TO "VENEER_RETURN_TO" /* environment: descriptors of mount namespace, root and working directory that it came from */
+#define RETURN_TO "VENEER_RETURN_TO" /* environment: descriptors of mount namespace, root and working directory that it came from, and its version */
 #define ARGUMENTS_BYTES_MAX (1u << 20)
 #define ARGUMENTS_MAX 4096u
 
@@ -108,7 +108,7 @@ static int begin_anew(struct error *err)
 			  directory = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	cleanup_strbuf struct strbuf text = STRBUF_INIT;
 	cleanup_free char **arguments = NULL;
-	char path[PATH_MAX], value[48];
+	char path[PATH_MAX], value[48 + sizeof VENEER_VERSION];
 	ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
 	int r = length < 0 || namespace < 0 || root < 0 || directory < 0 ? error_errno(err, errno, "begin anew") : read_arguments(&text, &arguments, err);
 
@@ -117,7 +117,7 @@ static int begin_anew(struct error *err)
 	if (r < 0)
 		return r;
 	path[length] = '\0';
-	snprintf(value, sizeof value, "%d %d %d", namespace, root, directory);
+	snprintf(value, sizeof value, "%d %d %d " VENEER_VERSION, namespace, root, directory);
 	if (fcntl(namespace, F_SETFD, 0) < 0 || fcntl(root, F_SETFD, 0) < 0 || fcntl(directory, F_SETFD, 0) < 0 ||
 		setenv(RETURN_TO, value, 1) < 0)
 		return error_errno(err, errno, "begin anew");
@@ -131,10 +131,13 @@ static int come_back(const char *value, struct error *err)
 {
 	int namespace = -EBADF, root = -EBADF, directory = -EBADF, end = 0, r = 0;
 
-	if (sscanf(value, "%d %d %d%n", &namespace, &root, &directory, &end) != 3 || value[end] || ioctl(namespace, NS_GET_NSTYPE) != CLONE_NEWNS)
+	if (sscanf(value, "%d %d %d %n", &namespace, &root, &directory, &end) != 3 || !end || ioctl(namespace, NS_GET_NSTYPE) != CLONE_NEWNS)
 		return error_set(err, -EINVAL, "the variable %s of the environment is not this program's: unset it", RETURN_TO);
+	/* What a patch serves in its place may be another one. */
+	if (strcmp(value + end, VENEER_VERSION) != 0)
+		r = error_set(err, -EPROTO, "the program beneath the mount is veneer %s, not %s: install that there first", VENEER_VERSION, value + end);
 	unsetenv(RETURN_TO);
-	if (setns(namespace, CLONE_NEWNS) < 0 || fchdir(root) < 0 || chroot(".") < 0 || fchdir(directory) < 0)
+	if (r == 0 && (setns(namespace, CLONE_NEWNS) < 0 || fchdir(root) < 0 || chroot(".") < 0 || fchdir(directory) < 0))
 		r = error_errno(err, errno, "return to the mount namespace that it came from");
 	close(namespace);
 	close(root);

@@ -2,49 +2,66 @@
 #include "fs/control_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "store/base/cleanup.h"
 
+#define CONTROL_CONNECT_SECONDS 10 /* when nobody serves, and others wait already */
 #define CONTROL_TIMEOUT_MS 120000 /* preparing a large patch reads and writes all of it */
 
 struct control {
-	int fd;
+	int fd, run_fd; /* both owned */
 	char *name; /* of the component, for messages */
 	int received_fd;
 	int timeout_ms;
 };
 
-int control_open(struct store *store, const char *name, struct control **ret, struct error *err)
+static int connect_to(int run_fd, const char *name, int *ret, struct error *err)
 {
 	cleanup_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	const struct timeval patience = { .tv_sec = CONTROL_CONNECT_SECONDS };
 	struct sockaddr_un address;
-	struct control *control;
-	int r = control_address(store->run_fd, name, &address);
+	int r = control_address(run_fd, name, &address);
 
 	if (r < 0)
 		return error_errno(err, -r, "control socket of component '%s'", name);
 	if (fd < 0)
 		return error_errno(err, errno, "control socket of component '%s'", name);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
 	if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
 		if (errno == ENOENT || errno == ECONNREFUSED)
 			return error_set(err, -ENOENT,
 				"component '%s' is not mounted; mount it with 'veneer mount %s'", name, name);
+		if (errno == EAGAIN)
+			return error_set(err, -ETIMEDOUT, "the daemon of component '%s' answers nobody: see the log", name);
 		return error_errno(err, errno, "connect to the daemon of component '%s'", name);
 	}
+	*ret = TAKE_FD(fd);
+	return 0;
+}
+
+int control_open(struct store *store, const char *name, struct control **ret, struct error *err)
+{
+	cleanup_control struct control *control = NULL;
+	cleanup_close int fd = -EBADF;
+	int r = connect_to(store->run_fd, name, &fd, err);
+
+	if (r < 0)
+		return r;
 	control = calloc(1, sizeof *control);
-	if (control)
-		control->name = strdup(name);
-	if (!control || !control->name) {
-		free(control);
+	if (!control)
 		return error_errno(err, ENOMEM, "control socket of component '%s'", name);
-	}
 	control->fd = TAKE_FD(fd);
 	control->received_fd = -EBADF;
 	control->timeout_ms = CONTROL_TIMEOUT_MS;
-	*ret = control;
+	control->run_fd = fcntl(store->run_fd, F_DUPFD_CLOEXEC, 0);
+	control->name = strdup(name);
+	if (control->run_fd < 0 || !control->name)
+		return error_errno(err, control->name ? errno : ENOMEM, "control socket of component '%s'", name);
+	*ret = TAKE_PTR(control);
 	return 0;
 }
 
@@ -52,6 +69,8 @@ void control_close(struct control *control)
 {
 	if (control->received_fd >= 0)
 		close(control->received_fd);
+	if (control->run_fd >= 0)
+		close(control->run_fd);
 	close(control->fd);
 	free(control->name);
 	free(control);
@@ -131,12 +150,20 @@ int control_simple(struct control *control, const char *operation, struct json_o
 	struct error *err)
 {
 	struct json_object *request = json_object_new_object();
+	struct error problem = ERROR_INIT; /* of the last attempt */
+	cleanup_close int fd = -EBADF;
 	int r;
 
 	if (!request)
 		return error_errno(err, ENOMEM, "ask the daemon of component '%s'", control->name);
 	json_object_object_add(request, "operation", json_object_new_string(operation));
-	r = control_call(control, request, -EBADF, ret_reply, err);
+	r = control_call(control, request, -EBADF, ret_reply, &problem);
+	/* Its worker was killed; the next one is asked. */
+	if ((r == -ECONNRESET || r == -EPIPE) && connect_to(control->run_fd, control->name, &fd, NULL) == 0) {
+		close(control->fd);
+		control->fd = TAKE_FD(fd);
+		r = control_call(control, request, -EBADF, ret_reply, &problem);
+	}
 	json_object_put(request);
-	return r;
+	return r < 0 ? error_set(err, r, "%s", problem.message) : 0;
 }

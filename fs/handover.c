@@ -17,7 +17,7 @@ enum word { WORD_OFFER = 1, WORD_ACCEPTED, WORD_KEPT, WORD_END, WORD_SERVES, WOR
 
 struct packet {
 	uint32_t word;
-	uint32_t count;		/* of what is kept: keys, and as many descriptors */
+	uint32_t count;		/* of what is kept: keys, and as many descriptors; of what is accepted: by which process */
 	uint64_t keys[PACKET_FDS_MAX];
 	struct error err;	/* of what is refused */
 	int fds[PACKET_FDS_MAX]; /* that come along; -EBADF behind the last */
@@ -153,7 +153,12 @@ static int hear_plain(int channel, enum word word, int wait_ms, struct error *er
 
 /* ---- who has the mount ---- */
 
-int handover_offer(int channel, const struct shared *shared, int log_fd, struct error *err)
+size_t handover_packet_bytes(void)
+{
+	return PACKET_BYTES;
+}
+
+int handover_offer(int channel, pid_t pid, const struct shared *shared, int log_fd, struct error *err)
 {
 	struct packet packet = { .word = WORD_OFFER };
 	int r;
@@ -161,7 +166,12 @@ int handover_offer(int channel, const struct shared *shared, int log_fd, struct 
 	memcpy(packet.fds, shared->fds, sizeof shared->fds);
 	packet.fds[SHARED_REGIONS] = log_fd;
 	r = say(channel, &packet, SHARED_REGIONS + (log_fd >= 0), err);
-	return r < 0 ? r : hear_plain(channel, WORD_ACCEPTED, HANDOVER_WAIT_MS, err);
+	if (r == 0)
+		r = hear(channel, WORD_ACCEPTED, HANDOVER_WAIT_MS, &packet, err);
+	if (r < 0)
+		return r;
+	close_fds(&packet);
+	return packet.count == (uint32_t)pid ? 0 : error_set(err, -EXDEV, "the other process is in another process namespace");
 }
 
 struct giving {
@@ -231,7 +241,7 @@ int handover_receive(int channel, struct shared **ret, int *ret_log_fd, struct e
 
 int handover_accept(int channel, struct error *err)
 {
-	const struct packet packet = { .word = WORD_ACCEPTED };
+	const struct packet packet = { .word = WORD_ACCEPTED, .count = (uint32_t)getpid() };
 
 	return say(channel, &packet, 0, err);
 }

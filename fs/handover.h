@@ -20,6 +20,8 @@
  * -EPIPE: the other one is gone; -ETIMEDOUT: it says nothing; -EPROTO: it says something else; what it refused for, otherwise.
  */
 
+#include <sys/types.h>
+
 #include "fs/keeper.h"
 #include "fs/shared.h"
 #include "store/base/error.h"
@@ -28,8 +30,11 @@
 
 /* ---- who has the mount ---- */
 
-/* And what the other one is to write its log to (-EBADF: nothing). Returns when it is accepted. */
-int handover_offer(int channel, const struct shared *shared, int log_fd, struct error *err);
+/*
+ * To process PID, and what it is to write its log to (-EBADF: nothing). Returns when it is accepted. -EXDEV: it is in another process namespace, where
+ * that number means something else.
+ */
+int handover_offer(int channel, pid_t pid, const struct shared *shared, int log_fd, struct error *err);
 /* All that is kept. */
 int handover_give(int channel, const struct keeper *keeper, struct error *err);
 /* Returns when the other one serves. */
@@ -46,5 +51,8 @@ void handover_refuse(int channel, const struct error *why);
 int handover_take(int channel, struct keeper *keeper, struct error *err);
 /* It serves. Returns when the mount is its own. */
 int handover_serves(int channel, struct error *err);
+
+/* Part of what both programs must have alike (fs/state_format.h). */
+size_t handover_packet_bytes(void);
 
 #endif

@@ -29,7 +29,7 @@ int mount_start(const char *store_path, const char *name, const struct mount_opt
  */
 int mount_take_over(const char *store_path, const char *name, struct error *err);
 
-/* Was this process started by a service manager with what it has kept of a daemon that was killed (fs/service.h)? Then that is to be asked first. */
+/* Was this process started by a service manager with what it has kept of a daemon that was killed (fs/service.h)? Then it goes on with that, and asks nobody first. */
 bool mount_resumes(void);
 
 /*

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "fs/handover.h"
 #include "fs/node_internal.h"
 #include "fs/worker_state.h"
 #include "store/base/cleanup.h"
@@ -18,7 +19,7 @@ static void write_text(void)
 		sizeof(struct node_key), sizeof(struct worker_state), offsetof(struct worker_state, init), offsetof(struct worker_state, io),
 		 offsetof(struct worker_state, ended), offsetof(struct worker_state, mailboxes),
 		sizeof(struct mailbox), offsetof(struct mailbox, credits), offsetof(struct mailbox, packet), MAILBOX_PACKET_MAX, MAILBOXES,
-		NODE_SLOT_BITS };
+		NODE_SLOT_BITS, handover_packet_bytes() };
 	size_t length = (size_t)snprintf(text, sizeof text, "%u", STATE_FORMAT_NUMBER);
 
 	for (size_t i = 0; i < ARRAY_SIZE(layout) && length < sizeof text; i++)

@@ -17,6 +17,7 @@
 #include "fs/handover.h"
 #include "fs/mount_options.h"
 #include "fs/service.h"
+#include "fs/stuck.h"
 #include "store/base/cleanup.h"
 #include "store/base/clock.h"
 #include "store/base/log.h"
@@ -301,12 +302,15 @@ static int process_at(int channel, pid_t *ret_pid)
 	return fd < 0 ? -EBADF : fd;
 }
 
-/* Nobody serves from here on, and what the worker has sent is taken in. -ENODEV: it has ended by itself, and with it everything. */
+/* Nobody serves from here on, and what the worker has sent is taken in. -ENODEV: it has ended by itself, and with it everything. -EBUSY: it cannot end. */
 static int end_worker(struct supervisor *supervisor, struct error *err)
 {
 	struct keeper_report report = KEEPER_REPORT_INIT;
 	int status = 0;
 
+	/* One request that hangs would become a mount that does. */
+	if (process_is_stuck(supervisor->worker))
+		return error_set(err, -EBUSY, "the worker waits for a disk that does not answer, and could not be ended");
 	kill(supervisor->worker, SIGKILL);
 	while (waitpid(supervisor->worker, &status, 0) < 0 && errno == EINTR)
 		;
@@ -382,7 +386,7 @@ static void hand_over(struct supervisor *supervisor, int fd)
 	process = process_at(channel, &pid);
 	if (process < 0)
 		return;
-	r = handover_offer(channel, supervisor->config->shared, supervisor->config->foreground ? STDERR_FILENO : -EBADF, &err);
+	r = handover_offer(channel, pid, supervisor->config->shared, supervisor->config->foreground ? STDERR_FILENO : -EBADF, &err);
 	if (r == 0)
 		r = give_away(supervisor, channel, pid, process, &err);
 	if (r == 0)

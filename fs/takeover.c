@@ -122,8 +122,7 @@ static int receive(struct takeover *takeover, struct mount_options *ret_options,
 	if (r == 0)
 		r = handover_take(takeover->channel, daemon->keeper, err);
 	/* The next worker may want it. */
-	cleanup_closep(&takeover->lock);
-	takeover->lock = -EBADF;
+	store_unlock(TAKE_FD(takeover->lock));
 	/* By the service manager. */
 	keeper_may_be_copied(daemon->keeper);
 	return r;
@@ -184,7 +183,7 @@ int daemon_take_over(const char *store_path, const char *name, daemon_ready_fn r
 	}
 	if (takeover.channel >= 0)
 		close(takeover.channel);
-	cleanup_closep(&takeover.lock);
+	store_unlock(takeover.lock);
 	keeper_free(daemon->keeper);
 	shared_free(daemon->shared);
 	return r;

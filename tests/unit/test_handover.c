@@ -77,7 +77,7 @@ Test(handover, all_comes_over)
 	for (uint64_t key = 1; key <= MANY; key++)
 		cr_assert_eq(keeper_put(world.keeper, key, key == 7 ? open("/dev/zero", O_RDONLY | O_CLOEXEC) : open_null()), 0);
 	pthread_create(&thread, NULL, go_on, &world);
-	must_pass(handover_offer(world.ends[0], world.shared, STDERR_FILENO, &err));
+	must_pass(handover_offer(world.ends[0], getpid(), world.shared, STDERR_FILENO, &err));
 	must_pass(handover_give(world.ends[0], world.keeper, &err));
 	must_pass(handover_await(world.ends[0], &err));
 	must_pass(handover_confirm(world.ends[0], &err));
@@ -103,7 +103,7 @@ Test(handover, nothing_to_log_to)
 
 	world_make(&world);
 	pthread_create(&thread, NULL, go_on, &world);
-	must_pass(handover_offer(world.ends[0], world.shared, -EBADF, &err));
+	must_pass(handover_offer(world.ends[0], getpid(), world.shared, -EBADF, &err));
 	close(world.ends[0]);
 	world.ends[0] = -EBADF;
 	pthread_join(thread, NULL);
@@ -130,7 +130,22 @@ Test(handover, refused)
 
 	world_make(&world);
 	pthread_create(&thread, NULL, refuse, &world);
-	must_fail(-EXDEV, "it cannot be seen from here", handover_offer(world.ends[0], world.shared, -EBADF, &err));
+	must_fail(-EXDEV, "it cannot be seen from here", handover_offer(world.ends[0], getpid(), world.shared, -EBADF, &err));
+	pthread_join(thread, NULL);
+	world_free(&world);
+}
+
+/* Who is known here by another number would not know the mount for its own. */
+Test(handover, another_process_namespace)
+{
+	struct world world;
+	pthread_t thread;
+
+	world_make(&world);
+	pthread_create(&thread, NULL, go_on, &world);
+	must_fail(-EXDEV, "another process namespace", handover_offer(world.ends[0], getpid() + 1, world.shared, -EBADF, &err));
+	close(world.ends[0]);
+	world.ends[0] = -EBADF;
 	pthread_join(thread, NULL);
 	world_free(&world);
 }

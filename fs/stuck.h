@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VENEER_FS_STUCK_H
+#define VENEER_FS_STUCK_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define STUCK_LOOKS 5
+#define STUCK_PAUSE_MS 100
+
+/*
+ * Does a thread of process PID wait for a disk that does not answer (uninterruptible sleep in proc_pid_stat(5), the same one at each of STUCK_LOOKS
+ * looks, in which it never ran)? To end it would take until the disk does. Returns at once where no thread sleeps so.
+ */
+bool process_is_stuck(pid_t pid);
+
+#endif
