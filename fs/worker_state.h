@@ -77,7 +77,7 @@ struct worker_state {
 	/* Entries of the view of ENDED_OF that have ended (view_end()): index + 1 each; more than there is room for are not known. */
 	struct oid ended_of;
 	atomic_uint ended_count;
-	uint32_t ended[WORKER_ENDED_MAX];
+	atomic_uint ended[WORKER_ENDED_MAX];
 	struct mailbox mailboxes[MAILBOXES];
 };
 _Static_assert(sizeof(struct worker_state) <= 1 << 26, "it fits its region");
@@ -89,7 +89,9 @@ static inline void worker_state_none_ended(struct worker_state *state, const str
 
 	state->ended_of = (struct oid){ { 0 } };
 	atomic_store(&state->ended_count, 0);
-	memset(state->ended, 0, (count < WORKER_ENDED_MAX ? count : WORKER_ENDED_MAX) * sizeof state->ended[0]);
+	/* A request may just now be noting what ended of the view before: it is found by who notes all anew. */
+	for (unsigned i = 0; i < count && i < WORKER_ENDED_MAX; i++)
+		atomic_store_explicit(&state->ended[i], 0, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	state->ended_of = *commit;
 }
@@ -100,7 +102,7 @@ static inline void worker_state_ended(struct worker_state *state, uint32_t index
 	unsigned i = atomic_fetch_add(&state->ended_count, 1);
 
 	if (i < WORKER_ENDED_MAX)
-		SHARED_PUBLISH(state->ended[i], index + 1);
+		atomic_store_explicit(&state->ended[i], index + 1, memory_order_relaxed);
 }
 
 /*
