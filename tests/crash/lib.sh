@@ -123,7 +123,7 @@ shown_as() {
 # ---- the points of a command ----
 
 # points NAME OLD NEW WORD…: `veneer WORD…` in the world as it is now, at every point. OLD and NEW are what a mount shows before and after it
-# ("": there is nothing to mount).
+# ("": there is nothing to mount). With BROKEN set the store is not in order before it.
 points() {
 	local name=$1 old=$2 new=$3 status=0 began=$SECONDS
 	shift 3
@@ -131,7 +131,7 @@ points() {
 	HAVE_FSCK=$(have_command fsck && echo yes || :)
 	export HAVE_FSCK
 	printf '%s\0' "$@" >"$SCRATCH/command"
-	printf 'OLD=%q NEW=%q BENEATH=%q\n' "$old" "$new" "${BENEATH-}" >"$SCRATCH/points.sh"
+	printf 'OLD=%q NEW=%q BENEATH=%q BROKEN=%q\n' "$old" "$new" "${BENEATH-}" "${BROKEN-}" >"$SCRATCH/points.sh"
 	cp -a --sparse=never "$WORLD" "$SCRATCH/template"
 	state_of >"$SCRATCH/state.old"
 	tool fault --list "$SCRATCH/calls" --beneath "${BENEATH:-$STORE}" "$VENEER" --store "$STORE" "$@" >"$MINE/out" 2>&1 </dev/null || status=$?
@@ -236,6 +236,11 @@ point() {
 		return
 	fi
 	state_of >"$MINE/state"
+	if [ -n "$BROKEN" ]; then
+		verdict=$(judge_mending "$kind" $status "$text")
+		if [[ $verdict == bad* ]]; then say "$verdict"; else say "$verdict" "$kind" "$n"; fi
+		return
+	fi
 	case $kind in
 	kill*) verdict=$(judge_kill $status) ;;
 	*) verdict=$(judge_failure $status "$text") ;;
@@ -308,6 +313,30 @@ look_at_mount() {
 	shown_as "$SCRATCH/template/$expected"
 	rm -rf "$STORE"
 	mv "$MINE/kept" "$STORE"
+}
+
+# judge_mending KIND STATUS TEXT: it mends one thing after another; whatever was left, the same command goes on with, and then all is well.
+judge_mending() {
+	local status=0 verdict=harmless
+	case $1 in
+	kill*) verdict=between; [ "$2" -eq 137 ] || { echo "bad $1 $n status $2: $(cat "$MINE/err")"; return; } ;;
+	*)
+		if [ "$2" -ne 0 ]; then
+			verdict=between
+			[ "$2" -eq 1 ] && grep -q "^veneer: .*$3" "$MINE/err" || { echo "bad $1 $n status $2, no clear line with '$3': $(cat "$MINE/err")"; return; }
+		fi
+		;;
+	esac
+	T=60 v "${COMMAND[@]}" >"$MINE/out" 2>"$MINE/err" </dev/null || status=$?
+	state_of >"$MINE/state"
+	if [ $status -ne 0 ]; then
+		echo "bad $1 $n then status $status: $(cat "$MINE/err")"
+	elif ! cmp -s <(grep -v '^journal' "$SCRATCH/state.new") <(grep -v '^journal' "$MINE/state"); then
+		echo "bad $1 $n then another state than it leads to: $(diff "$SCRATCH/state.new" "$MINE/state" | tr '\n' ';')"
+	else
+		status=$(store_faults)
+		echo "${status:+bad $1 $n }${status:-$verdict}"
+	fi
 }
 
 # After half of a change the command either ends it, or finds it done. A base that nobody stood on yet may still be one, and the journal has what is missing.

@@ -158,4 +158,30 @@ case_policy() {
 	points 'policy set' base base policy set thing base-change hold
 }
 
+# Of a patch that was deleted, and of many small writes.
+case_gc() {
+	local i
+	world_with_patches
+	for ((i = 0; i < 55; i++)); do
+		must v apply thing a
+		must v revert thing
+	done
+	must v apply thing a
+	must git -C "$STORE/git" update-ref -d refs/veneer/thing/patches/b
+	points gc one one gc --grace 0
+}
+
+# What was broken is broken still, or mended; the next repair goes on.
+case_fsck_repair() {
+	local object
+	world_with_patches
+	must v apply thing a
+	object=$(find "$STORE/objects" -type f -size 4000c)
+	fs_fill z 4000 >"$SCRATCH/damage"
+	chmod u+w "$object"
+	cp "$SCRATCH/damage" "$object"
+	rm "$STORE/git/refs/veneer/thing/active" "$STORE/cache/blobs"
+	BROKEN=yes points 'fsck --repair' '' '' fsck --repair
+}
+
 crash_main "$@"
