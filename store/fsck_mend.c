@@ -342,12 +342,15 @@ static int tell_stray(struct fsck *fsck, const struct inventory_stray *stray, st
 
 	if (stray->leftover && stray->changed_s + FSCK_LEFTOVER_SECONDS >= time(NULL))
 		return 0;
+	if (repaired) {
+		r = inventory_remove_leftover(fsck->inventory, stray, &repaired, err);
+		if (r < 0 || !repaired)
+			return r;
+	}
 	if (asprintf(&subject, "%s/objects/%s", fsck->git_path, stray->path) < 0) {
 		subject = NULL;
 		return out_of_memory(err);
 	}
-	if (repaired && unlinkat(fsck->inventory->objects_fd, stray->path, 0) < 0 && errno != ENOENT)
-		return error_errno(err, errno, "remove '%s'", subject);
 	r = fsck_add(fsck, FSCK_WARNING,
 		FSCK_TEXT(stray->leftover ? "leftover" : "stray", NULL, subject,
 			repaired ? "removed" : stray->leftover ? "'veneer fsck --repair' removes it" : "see what it is, and take it away", repaired),

@@ -249,14 +249,13 @@ int gc_remove_objects(struct gc *gc, struct error *err)
 
 /* ---- leftovers ---- */
 
-static int leftover(struct gc *gc, int dirfd, const char *directory, const char *path, uint64_t size, struct error *err)
+/* It is gone, or would be. */
+static int add_leftover(struct gc *gc, const char *directory, const char *path, uint64_t size, struct error *err)
 {
 	cleanup_free char *name = path_join(directory, path);
 
 	if (!name)
 		return out_of_memory(err);
-	if (!gc->options->dry_run && unlinkat(dirfd, path, 0) < 0 && errno != ENOENT)
-		return error_errno(err, errno, "remove '%s'", name);
 	gc->report->leftovers++;
 	gc->report->freed += size;
 	return gc_add_row(gc, "leftover", name, size, "of a writer that was cut short") < 0 ? out_of_memory(err) : 0;
@@ -279,7 +278,9 @@ static int leftovers_in(struct gc *gc, int dirfd, const char *directory, struct 
 		if (strncmp(entry->d_name, TEMPORARY_PREFIX, strlen(TEMPORARY_PREFIX)) != 0 ||
 			fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || st.st_mtime >= gc->older_than_s)
 			continue;
-		r = leftover(gc, fd, directory, entry->d_name, (uint64_t)st.st_size, err);
+		if (!gc->options->dry_run && unlinkat(fd, entry->d_name, 0) < 0 && errno != ENOENT)
+			return error_errno(err, errno, "remove '%s/%s'", directory, entry->d_name);
+		r = add_leftover(gc, directory, entry->d_name, (uint64_t)st.st_size, err);
 	}
 	return r;
 }
@@ -295,9 +296,14 @@ int gc_leftovers(struct gc *gc, struct error *err)
 		r = leftovers_in(gc, store->cache_fd, "cache", err);
 	for (size_t i = 0; r == 0 && i < gc->inventory->stray_count; i++) {
 		const struct inventory_stray *stray = &gc->inventory->strays[i];
+		bool removed = gc->options->dry_run;
 
-		if (stray->leftover && stray->changed_s < gc->older_than_s)
-			r = leftover(gc, gc->inventory->objects_fd, "git/objects", stray->path, stray->size, err);
+		if (!stray->leftover || stray->changed_s >= gc->older_than_s)
+			continue;
+		if (!removed)
+			r = inventory_remove_leftover(gc->inventory, stray, &removed, err);
+		if (r == 0 && removed)
+			r = add_leftover(gc, "git/objects", stray->path, stray->size, err);
 	}
 	return r;
 }

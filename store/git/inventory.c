@@ -392,3 +392,35 @@ int inventory_read(const struct inventory *inventory, const struct oid *oid, uin
 	}
 	return r == -ENOENT ? r : -EBADMSG;
 }
+
+/* Is the other half of the pack that PATH is half of there by now? */
+static bool is_whole_pack(const struct inventory *inventory, const char *path)
+{
+	static const char *const halves[][2] = { { ".pack", ".idx" }, { ".idx", ".pack" } };
+	size_t length = strlen(path);
+
+	for (size_t i = 0; i < ARRAY_SIZE(halves); i++) {
+		size_t suffix = strlen(halves[i][0]);
+		cleanup_free char *other = NULL;
+
+		if (length <= suffix || strcmp(path + length - suffix, halves[i][0]) != 0)
+			continue;
+		if (asprintf(&other, "%.*s%s", (int)(length - suffix), path, halves[i][1]) < 0) {
+			other = NULL;
+			return true; /* then it is left */
+		}
+		return faccessat(inventory->objects_fd, other, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	}
+	return false;
+}
+
+int inventory_remove_leftover(const struct inventory *inventory, const struct inventory_stray *stray, bool *ret, struct error *err)
+{
+	struct stat st;
+
+	*ret = fstatat(inventory->objects_fd, stray->path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mtime == stray->changed_s &&
+		!is_whole_pack(inventory, stray->path);
+	if (*ret && unlinkat(inventory->objects_fd, stray->path, 0) < 0 && errno != ENOENT)
+		return error_errno(err, errno, "remove '%s'", stray->path);
+	return 0;
+}

@@ -81,6 +81,10 @@ bool inventory_has(const struct inventory *inventory, const struct oid *oid);
 int inventory_read_copy(const struct inventory *inventory, size_t copy, uint64_t limit, struct raw_object *ret);
 /* The first copy that is whole. -ENOENT: there is none at all; -EBADMSG: each is damaged; -E2BIG; -ENOMEM. */
 int inventory_read(const struct inventory *inventory, const struct oid *oid, uint64_t limit, struct raw_object *ret);
+/*
+ * STRAY, a leftover, is removed; *RET false: it is what it was not any more (whoever wrote meanwhile has found it, and made the other half of it), and stays.
+ */
+int inventory_remove_leftover(const struct inventory *inventory, const struct inventory_stray *stray, bool *ret, struct error *err);
 /* The numbers of the copies of OID, at most MAX of them; how many there are. */
 size_t inventory_find(const struct inventory *inventory, const struct oid *oid, size_t *copies, size_t max);
 

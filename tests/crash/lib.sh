@@ -13,7 +13,7 @@
 # nothing of one point is left for the next, all paths are as they were, and a worker that mounts something disturbs nobody.
 #
 # Environment: VENEER_CRASH=full for every point; else, where a command has many, every k-th, from a start that changes with each run
-# (VENEER_CRASH_START sets it, to do one again). VENEER_CRASH_POINTS: how many each kind of fault has then (30).
+# (VENEER_CRASH_START sets it, to do one again). VENEER_CRASH_POINTS: how many each kind of fault has then (30). VENEER_CRASH_ONLY="KIND N": that point alone.
 
 . "$(dirname "${BASH_SOURCE[0]}")/../fs/lib.sh"
 
@@ -140,7 +140,7 @@ points() {
 	v "$@" >"$MINE/out" 2>&1 </dev/null || status=$?
 	echo $status >"$SCRATCH/status.again"
 	state_of >"$SCRATCH/state.again"
-	points_choose >"$SCRATCH/points"
+	if [ -n "${VENEER_CRASH_ONLY-}" ]; then echo "$VENEER_CRASH_ONLY" >"$SCRATCH/points"; else points_choose >"$SCRATCH/points"; fi
 	points_run
 	points_tell "$name" "$began"; [ -z "${VENEER_CRASH_CALLS-}" ] || cat "$SCRATCH/calls"
 }

@@ -49,6 +49,27 @@ has() { g cat-file -e "$1" 2>/dev/null; }
 
 objects() { find "$STORE/objects" -type f | wc -l; }
 
+# A writer that was cut short before the index of its pack: the next one makes the same pack, of which the half that is there is a part then.
+case_same_pack_again() {
+	scene
+	patch a A
+	local i pack
+	for ((i = 0; i < 55; i++)); do must v apply app a; must v revert app; done
+	age
+	cp -a "$STORE" "$SCRATCH/before"
+	must gc_now
+	pack=$(ls "$STORE"/git/objects/pack/*.pack | xargs -n 1 basename | while read -r name; do [ -e "$SCRATCH/before/git/objects/pack/$name" ] || echo "$name"; done)
+	[ -n "$pack" ] || fail 'nothing was packed'
+	cp "$STORE/git/objects/pack/$pack" "$SCRATCH/$pack"
+	rm -rf "$STORE"
+	cp -a "$SCRATCH/before" "$STORE"
+	cp "$SCRATCH/$pack" "$STORE/git/objects/pack/$pack"
+	age
+	must gc_now
+	[ -e "$STORE/git/objects/pack/$pack" ] || fail "'$pack' was not made again"
+	clean
+}
+
 case_unneeded_goes() {
 	scene
 	patch a A
