@@ -90,7 +90,7 @@ case_another_program() {
 }
 
 under_load() {
-	local rounds=${VENEER_TAKEOVERS:-$(fs_count 40 5)} i programs load
+	local rounds=${VENEER_TAKEOVERS:-$(fs_count 15 5)} i programs load
 	mounted "$@"
 	programs=("$NEXT" "$VENEER")
 	"$VENEER_TOOLS/kill_load" "$BASE" 4 $((rounds * 10 + 300)) >"$SCRATCH/said" 2>"$SCRATCH/failures" &
