@@ -475,6 +475,8 @@ static int start_control(struct daemon *daemon, struct error *err)
 	struct control_server_config config = { .run_fd = daemon->store->run_fd, .directory = daemon->component->directory,
 		.device = daemon->device, .name = daemon->component->name, .session = daemon->session, .base_fd = daemon->base_fd,
 		.write = write_mode_name(daemon->options->write) };
+	struct error problem = ERROR_INIT;
+	struct refresh_counts counts;
 	int r;
 
 	/* The mount was taken off while files are open in it: they are served, and nothing else is ours any more. */
@@ -505,6 +507,10 @@ static int start_control(struct daemon *daemon, struct error *err)
 	/* Then status says so, too. */
 	if (daemon->held)
 		overlay_tell_unseen(daemon->overlay, "found at the mount");
+	/* More was stale than the worker before could note. */
+	if (daemon->state->notices.lost && switcher_refresh(daemon->switcher, NULL, &counts, &problem) < 0)
+		log_message(LOG_WARNING, "component '%s': what is shown of some files may be old: %s", daemon->name, problem.message);
+	daemon->state->notices.lost = 0;
 	/* What the worker before was told, and did not come to. */
 	if (!daemon->first)
 		overlay_tell_unseen(daemon->overlay, "found when a worker was replaced");

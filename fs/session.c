@@ -471,7 +471,7 @@ int session_start(struct session *session, unsigned threads, struct error *err)
 		return r;
 	for (unsigned i = 0; i < MAILBOXES; i++)
 		mailbox_resolve(&session->state->mailboxes[i], count_now, session);
-	r = notifier_new(notify_spoiled, session, &session->notifier);
+	r = notifier_new(notify_spoiled, session, &session->state->notices, &session->notifier);
 	if (r < 0)
 		return error_errno(err, -r, "start a thread");
 	r = answer_apart(session);

@@ -16,6 +16,7 @@
 
 #include "fs/io_choice.h"
 #include "fs/mailbox.h"
+#include "fs/notifier.h"
 #include "fs/shared.h"
 #include "fs/state_format.h"
 #include "store/base/hash.h"
@@ -78,6 +79,7 @@ struct worker_state {
 	struct oid ended_of;
 	atomic_uint ended_count;
 	atomic_uint ended[WORKER_ENDED_MAX];
+	struct notifier_kept notices;
 	struct mailbox mailboxes[MAILBOXES];
 };
 _Static_assert(sizeof(struct worker_state) <= 1 << 26, "it fits its region");

@@ -39,7 +39,7 @@ Test(notifier, all_are_told_and_none_is_waited_for)
 	struct told told = { .held = true };
 	struct notifier *notifier;
 
-	cr_assert_eq(notifier_new(tell, &told, &notifier), 0);
+	cr_assert_eq(notifier_new(tell, &told, NULL, &notifier), 0);
 	cr_assert_eq(notifier_add(notifier, 0), 0);
 	await(&told.begun, 1);
 	/* It is in the midst of one: the others are taken at once, neighbours that are equal as one. */
@@ -72,7 +72,7 @@ Test(notifier, the_end_waits_for_the_notice_that_is_sent)
 	struct notifier *notifier;
 	pthread_t thread;
 
-	cr_assert_eq(notifier_new(tell, &told, &notifier), 0);
+	cr_assert_eq(notifier_new(tell, &told, NULL, &notifier), 0);
 	cr_assert_eq(notifier_add(notifier, 1), 0);
 	await(&told.begun, 1);
 	cr_assert_eq(notifier_add(notifier, 2), 0);
@@ -81,4 +81,35 @@ Test(notifier, the_end_waits_for_the_notice_that_is_sent)
 	pthread_join(thread, NULL);
 	cr_assert_eq(atomic_load(&told.count[1]), 1);
 	cr_assert_eq(atomic_load(&told.count[2]), 0, "dropped");
+}
+
+/* What was not told, or was being told, when a worker was killed is told by the next one; and more than there is room for is known to be lost. */
+Test(notifier, what_was_not_told_is_told_by_the_next)
+{
+	static struct notifier_kept kept;
+	struct told told = { .held = true };
+	struct notifier *killed, *next;
+
+	cr_assert_eq(notifier_new(tell, &told, &kept, &killed), 0);
+	cr_assert_eq(notifier_add(killed, 5), 0);
+	await(&told.begun, 1);
+	for (uint64_t id = 10; id < 20; id++)
+		cr_assert_eq(notifier_add(killed, id), 0);
+	/* As if it were: it is left where it is, and its memory is what another process finds. */
+	struct notifier_kept found = kept;
+	struct told after = { .held = false };
+
+	cr_assert_eq(notifier_new(tell, &after, &found, &next), 0);
+	await(&after.count[5], 1);
+	for (size_t id = 10; id < 20; id++)
+		await(&after.count[id], 1);
+	notifier_free(next);
+	for (size_t i = 0; i < NOTIFIER_KEPT; i++)
+		cr_assert_eq(found.ids[i], 0, "%zu", i);
+	cr_assert_eq(found.lost, 0);
+	for (uint64_t i = 0; i < NOTIFIER_KEPT; i++)
+		cr_assert_eq(notifier_add(killed, 20 + i % 2), 0);
+	cr_assert_eq(kept.lost, 1);
+	atomic_store(&told.held, false);
+	notifier_free(killed);
 }
