@@ -490,6 +490,8 @@ static int start_control(struct daemon *daemon, struct error *err)
 	r = switcher_new(daemon->store, daemon->component, daemon->base_fd, daemon->session, daemon->view, &daemon->switcher, err);
 	if (r < 0)
 		return r;
+	/* Before anybody else switches, or is told that there is nothing to switch. */
+	switcher_catch_up(daemon->switcher);
 	r = ref_watch_start(daemon->switcher, !daemon->first, &daemon->watch, err);
 	if (r == 0)
 		r = reconciler_start(daemon->reconciler, daemon->switcher, err);
@@ -604,8 +606,6 @@ static int work(void *arg, bool first)
 		r = start_session(daemon, &err);
 	if (r == 0)
 		r = start_control(daemon, &err);
-	if (r == 0 && daemon->switcher)
-		switcher_catch_up(daemon->switcher);
 	if (r < 0 && first)
 		daemon_unmount(daemon);
 	if (r == 0 && !daemon->options->foreground)

@@ -56,7 +56,7 @@ void switcher_is_unsettled(struct switcher *switcher);
 /* The labels of the patches that are applied and touch PATH, with blanks between them; "" where none is known. */
 void switcher_labels_at(struct switcher *switcher, const char *path, struct strbuf *ret);
 /*
- * Once, when what is served first is not what a worker before had served, or was about to: the kernel is told of all that differs. Nothing
+ * Once, before anybody else switches, when what is served first is not what a worker before had served, or was about to: the kernel is told of all that differs. Nothing
  * where there was none.
  */
 void switcher_catch_up(struct switcher *switcher);

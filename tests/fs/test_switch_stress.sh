@@ -147,14 +147,14 @@ write_step() {
 		for ((try = 0; try < 50; try++)); do
 			if [ "$1" = there ]; then
 				way=$(one_of apply apply switch rollback git) want=B
-				go "$way" a refs/veneer/thing/patches/a
+				go "$way" a refs/veneer/thing/patches/a && done=yes || done=
 			else
 				way=$(one_of revert all switch rollback git) want=A
-				go "$way" base refs/veneer/thing/base
+				go "$way" base refs/veneer/thing/base && done=yes || done=
 			fi
 			wait
-			# A command that fails has either done nothing or all of it; one that succeeds may have led elsewhere, as a rollback can.
-			if serves $want; then did "$way"; exit 0; fi
+			# Of one that fails it is not known what it has done; one that succeeds may have led elsewhere, as a rollback can.
+			if [ -n "$done" ] && serves $want; then did "$way"; exit 0; fi
 			[ $try -lt 5 ] || sleep 0.1
 		done
 		echo "$1: no way leads there; the last was $way: $(tail -n 3 "$SCRATCH/refused")" >&2
@@ -208,7 +208,7 @@ everything() {
 	watch_worker &
 	watcher=$!
 	fs_remember_pid $watcher
-	T=$((seconds + 120)) tool switch_stress "$BASE" 1000000 "$seconds" \
+	T=$((seconds + 300)) tool switch_stress "$BASE" 1000000 "$seconds" \
 		"$SCRATCH/step there $io" "$SCRATCH/step back $io" >"$SCRATCH/said" || status=$?
 	kill $watcher 2>/dev/null || :
 	cat "$SCRATCH/said"
