@@ -663,8 +663,8 @@ static int look_for_move(void *arg, const struct journal_entry *entry, struct er
 
 	if (entry->time_us < report->since_us)
 		return 2;
-	/* What this process has written down is about other moves. */
-	return entry->actor.pid != getpid() && oid_equal(&entry->from, &report->from) &&
+	/* What this process has written down is about other moves, but for what it has found missing. */
+	return (entry->actor.pid != getpid() || strcmp(entry->reason, RECOVER_REASON) == 0) && oid_equal(&entry->from, &report->from) &&
 		oid_equal(&entry->to, &report->to);
 }
 

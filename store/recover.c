@@ -62,7 +62,7 @@ int journal_complete(struct store *store, const char *name, struct error *err)
 	cleanup_component struct component *component = NULL;
 	cleanup_journal_entry struct journal_entry newest = { .action = NULL };
 	struct journal_entry entry = { .action = (char *)"switched",
-		.reason = (char *)"found afterwards: who moved the ref ended before it was written down" };
+		.reason = (char *)RECOVER_REASON };
 	int r = component_load(store, name, &component, err);
 
 	if (r == 0)

@@ -15,4 +15,7 @@ int store_recover(const char *path, struct error *err);
 /* Of one component: where its journal does not end with what is active, an entry says so. Store locked. */
 int journal_complete(struct store *store, const char *component, struct error *err);
 
+/* The reason of an entry that was written so, by whoever came next. */
+#define RECOVER_REASON "found afterwards: who moved the ref ended before it was written down"
+
 #endif
