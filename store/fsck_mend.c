@@ -447,11 +447,12 @@ static int remove_damaged(struct mend *mend, struct error *err)
 	struct fsck *fsck = mend->fsck;
 	int r = 0;
 
+	/* First: what is left of a pack may become loose, and a name that is taken is not replaced then. */
+	for (size_t copy = fsck->inventory->copies - fsck->inventory->loose.count; r == 0 && copy < fsck->inventory->copies; copy++)
+		r = remove_loose(mend, copy, err);
 	for (size_t i = 0; r == 0 && i < fsck->inventory->pack_count; i++)
 		if (pack_is_bad(fsck, &fsck->inventory->packs[i]))
 			r = repack_without_damage(fsck->inventory, i, fsck->copy_bad, has_lost(mend, &fsck->inventory->packs[i]), err);
-	for (size_t copy = fsck->inventory->copies - fsck->inventory->loose.count; r == 0 && copy < fsck->inventory->copies; copy++)
-		r = remove_loose(mend, copy, err);
 	return r;
 }
 

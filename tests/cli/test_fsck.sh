@@ -302,6 +302,23 @@ cp -a "$PRISTINE/git/objects/pack/." "$GIT_DIR/objects/pack/"
 names 1 "error git-object $BLOB"
 mends 1
 
+# Of a pack with a damaged object one other is left, which becomes loose; a damaged copy of it lies there already, and is no such thing.
+restore
+TREE=$(ref 'refs/veneer/app/base^{tree}')
+EXTRA=$(head -c 5000 /dev/urandom | git hash-object -w --stdin)
+PACK=$(printf '%s\n' "$TREE" "$EXTRA" | git pack-objects -q "$SCRATCH/pack")
+rm -f "$(loose "$EXTRA")"
+mkdir "$SCRATCH/packs"
+mv "$GIT_DIR"/objects/pack/* "$SCRATCH/packs/"
+for pack in "$SCRATCH"/packs/*.pack; do git unpack-objects -q <"$pack"; done
+mv "$SCRATCH/pack-$PACK".* "$GIT_DIR/objects/pack/"
+PACK=$GIT_DIR/objects/pack/pack-$PACK.pack
+flip "$PACK" $(($(offset_of "$EXTRA") + 1000))
+flip "$(loose "$TREE")" 20
+run fsck --repair --json
+check 'the last copy of a tree is gone' git cat-file -e "$TREE"
+is_clean
+
 # Nothing makes a tree again: what can be read is saved, the rest put aside.
 packed
 TREE=$(ref 'refs/veneer/app/base^{tree}')
