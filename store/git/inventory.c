@@ -11,9 +11,11 @@
 
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
+#include "store/base/tree_remove.h"
 
 #define NAME_SUFFIX_MAX 16u
 #define DIRECTORY_COUNT 256u
+#define LEFTOVER_DEPTH_MAX 3u /* git's directory of what is being pushed has objects/ in it */
 
 void inventory_free(struct inventory *inventory)
 {
@@ -76,6 +78,37 @@ static bool is_leftover(const char *name)
 	return has_suffix(name, ".lock") || strstr(name, "_git2_") != NULL;
 }
 
+/*
+ * When a directory of git's changed last (a push writes what it is sent into one of its own first): what is written into a file
+ * that is there changes neither the directory nor those above it.
+ */
+static int64_t newest_below(int parent, const char *name, int64_t newest, unsigned depth)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+
+	if (!dir) {
+		cleanup_closep(&fd);
+		return newest;
+	}
+	while ((entry = readdir(dir)) != NULL) {
+		struct stat st;
+
+		if (strcmp(entry->d_name, "..") == 0 || fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		newest = st.st_mtime > newest ? st.st_mtime : newest;
+		if (S_ISDIR(st.st_mode) && strcmp(entry->d_name, ".") != 0 && depth > 1)
+			newest = newest_below(fd, entry->d_name, newest, depth - 1);
+	}
+	return newest;
+}
+
+static int64_t changed_last(int dirfd, const char *name, const struct stat *st)
+{
+	return S_ISDIR(st->st_mode) ? newest_below(dirfd, name, st->st_mtime, LEFTOVER_DEPTH_MAX) : st->st_mtime;
+}
+
 static int add_stray(struct inventory *inventory, int dirfd, const char *directory, const char *name, bool leftover)
 {
 	struct inventory_stray *stray;
@@ -93,7 +126,7 @@ static int add_stray(struct inventory *inventory, int dirfd, const char *directo
 		inventory->stray_alloc = alloc;
 	}
 	stray = &inventory->strays[inventory->stray_count];
-	*stray = (struct inventory_stray){ path_join(directory, name), (uint64_t)st.st_size, st.st_mtime, leftover };
+	*stray = (struct inventory_stray){ path_join(directory, name), (uint64_t)st.st_size, changed_last(dirfd, name, &st), leftover };
 	return stray->path ? (inventory->stray_count++, 0) : -ENOMEM;
 }
 
@@ -417,10 +450,10 @@ static bool is_whole_pack(const struct inventory *inventory, const char *path)
 int inventory_remove_leftover(const struct inventory *inventory, const struct inventory_stray *stray, bool *ret, struct error *err)
 {
 	struct stat st;
+	int r;
 
-	*ret = fstatat(inventory->objects_fd, stray->path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mtime == stray->changed_s &&
-		!is_whole_pack(inventory, stray->path);
-	if (*ret && unlinkat(inventory->objects_fd, stray->path, 0) < 0 && errno != ENOENT)
-		return error_errno(err, errno, "remove '%s'", stray->path);
-	return 0;
+	*ret = fstatat(inventory->objects_fd, stray->path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		changed_last(inventory->objects_fd, stray->path, &st) == stray->changed_s && !is_whole_pack(inventory, stray->path);
+	r = *ret ? tree_remove(inventory->objects_fd, stray->path) : 0;
+	return r < 0 ? error_errno(err, -r, "remove '%s'", stray->path) : 0;
 }

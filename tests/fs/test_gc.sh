@@ -138,6 +138,26 @@ case_grace() {
 	clean
 }
 
+# A push that was killed leaves a directory. One that is written into is no leftover, however old the directory is.
+case_push_killed() {
+	scene
+	patch a A
+	local left=$STORE/git/objects/tmp_objdir-incoming-aaaaaa going=$STORE/git/objects/tmp_objdir-incoming-bbbbbb
+	mkdir -p "$left/pack" "$left/ab" "$going/pack"
+	echo half >"$left/pack/tmp_pack_aaaaaa"
+	echo half >"$going/pack/tmp_pack_bbbbbb"
+	age
+	echo more >>"$going/pack/tmp_pack_bbbbbb"
+	assert_match 'tmp_objdir-incoming-aaaaaa' "$(v gc --grace 1 --dry-run)" 'what would go'
+	must v gc --grace 1
+	[ ! -e "$left" ] || fail 'what a push has left is still there'
+	[ -e "$going/pack/tmp_pack_bbbbbb" ] || fail 'what is being pushed is gone'
+	find "$going" -exec touch -d '1 day ago' {} +
+	must v fsck --repair
+	[ ! -e "$going" ] || fail 'what a push has left is still there after a repair'
+	clean
+}
+
 case_worktree() {
 	scene
 	g worktree add -q --detach "$SCRATCH/work" refs/veneer/app/base
