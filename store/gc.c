@@ -45,6 +45,7 @@ void gc_progress(struct gc *gc, const char *what, uint64_t done, uint64_t bytes)
 static void gc_release(struct gc *gc)
 {
 	repack_release(&gc->repack);
+	reach_release(&gc->young);
 	reach_release(&gc->reach);
 	inventory_free(gc->inventory);
 	ref_files_release(&gc->refs);
@@ -141,11 +142,37 @@ static int check_whole(struct gc *gc, struct error *err)
 	return 0;
 }
 
-static int walk(struct gc *gc, int (*add)(struct gc *gc), struct error *err)
+static int add_one_young(struct gc *gc, const struct oid *oid, int64_t changed_s)
+{
+	return changed_s < gc->older_than_s ? 0 : reach_add(&gc->young, oid, RAW_NONE, "", true);
+}
+
+/*
+ * What somebody is about to name names others, and that he was about to write those and has found them need not be: `git commit-tree` is told
+ * the tree. (git, too, keeps what its young objects lead to.)
+ */
+static int add_young(struct gc *gc)
+{
+	const struct inventory *inventory = gc->inventory;
+	int r = 0;
+
+	gc->young.known = &gc->reach;
+	for (size_t i = 0; r == 0 && i < inventory->loose.count; i++)
+		r = add_one_young(gc, &inventory->loose.ids[i], inventory->loose_facts[i].changed_s);
+	for (size_t i = 0; i < inventory->pack_count; i++) {
+		const struct inventory_pack *pack = &inventory->packs[i];
+
+		for (uint32_t n = 0; r == 0 && pack->file && n < pack->file->count; n++)
+			r = add_one_young(gc, &pack->file->items[n].oid, pack->changed_s);
+	}
+	return r;
+}
+
+static int walk(struct gc *gc, int (*add)(struct gc *gc), struct reach *reach, struct error *err)
 {
 	int r = add(gc);
 
-	return r < 0 ? error_errno(err, -r, "look for what is needed") : reach_walk(&gc->reach, gc->inventory, walk_progress, gc, err);
+	return r < 0 ? error_errno(err, -r, "look for what is needed") : reach_walk(reach, gc->inventory, walk_progress, gc, err);
 }
 
 /* The refs first, then what there is: so whatever a ref names is there. */
@@ -158,9 +185,11 @@ static int mark(struct gc *gc, struct error *err)
 	if (r == 0)
 		r = inventory_load(gc->git_path, false, &gc->inventory, err);
 	if (r == 0)
-		r = walk(gc, add_refs, err);
+		r = walk(gc, add_refs, &gc->reach, err);
 	if (r == 0)
-		r = walk(gc, add_others, err);
+		r = walk(gc, add_others, &gc->reach, err);
+	if (r == 0)
+		r = walk(gc, add_young, &gc->young, err);
 	return r < 0 ? r : check_whole(gc, err);
 }
 
@@ -216,7 +245,8 @@ static int add_git_rows(struct gc *gc)
 
 static int plan(struct gc *gc, struct error *err)
 {
-	const struct repack_options options = { .older_than_s = gc->older_than_s, .keep_unreachable = gc->refs.has_worktrees };
+	const struct repack_options options = { .older_than_s = gc->older_than_s, .keep_unreachable = gc->refs.has_worktrees,
+		.young = &gc->young };
 	int r = gc_plan_objects(gc, err);
 
 	if (r == 0)
@@ -264,7 +294,7 @@ static int run_once(struct store *store, const struct gc_options *options, const
 	struct error *err)
 {
 	CLEANUP(gc_release) struct gc gc = { .store = store, .options = options, .report = report, .git_path = git_path,
-		.older_than_s = (int64_t)time(NULL) - (int64_t)options->grace_seconds, .refs = REF_FILES_INIT, .reach = REACH_INIT,
+		.older_than_s = (int64_t)time(NULL) - (int64_t)options->grace_seconds, .refs = REF_FILES_INIT, .reach = REACH_INIT, .young = REACH_INIT,
 		.repack = { .dropped = OID_SET_INIT } };
 	int r = mark(&gc, err);
 

@@ -26,7 +26,8 @@ struct gc {
 	int64_t older_than_s;
 	struct ref_files refs;
 	struct inventory *inventory; /* owned */
-	struct reach reach;
+	struct reach reach; /* what is needed */
+	struct reach young; /* what is young and not needed, and all that it leads to */
 	struct repack repack;
 	struct gc_use *uses; /* owned */
 	size_t use_count;

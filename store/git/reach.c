@@ -39,8 +39,11 @@ static int name_object(struct reach *reach, const struct oid *oid, const struct 
 {
 	struct reach_item *items;
 	size_t number;
-	int r = oid_set_add(&reach->ids, oid, &number);
+	int r;
 
+	if (reach->known && reach_has(reach->known, oid))
+		return 0;
+	r = oid_set_add(&reach->ids, oid, &number);
 	if (r < 0)
 		return r;
 	if (r == 0) {

@@ -47,6 +47,7 @@ struct reach {
 	size_t item_alloc;
 	struct strbuf names; /* with a NUL behind each */
 	size_t walked; /* so many have been visited */
+	const struct reach *known; /* borrowed; what it has is not come to again; NULL: nothing */
 };
 #define REACH_INIT { .ids = OID_SET_INIT, .names = STRBUF_INIT }
 void reach_release(struct reach *reach);

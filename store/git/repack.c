@@ -35,7 +35,7 @@ void repack_release(struct repack *repack)
 struct pack_facts {
 	size_t index;
 	uint64_t size;
-	uint32_t unreachable;
+	uint32_t unreachable, young; /* of those that cannot be reached: named by what is young */
 	bool old, usable;
 };
 
@@ -44,15 +44,26 @@ static bool is_old(const struct repack *repack, int64_t changed_s)
 	return changed_s < repack->options.older_than_s;
 }
 
+static bool young_has(const struct repack *repack, const struct oid *oid)
+{
+	return repack->options.young && reach_has(repack->options.young, oid);
+}
+
 static void look_at_pack(const struct repack *repack, size_t index, struct pack_facts *ret)
 {
 	const struct inventory_pack *pack = &repack->inventory->packs[index];
 
 	*ret = (struct pack_facts){ .index = index, .size = pack->size, .old = is_old(repack, pack->changed_s) };
-	for (uint32_t i = 0; i < pack->file->count; i++)
-		ret->unreachable += !reach_has(repack->reach, &pack->file->items[i].oid);
+	for (uint32_t i = 0; i < pack->file->count; i++) {
+		const struct oid *oid = &pack->file->items[i].oid;
+
+		if (reach_has(repack->reach, oid))
+			continue;
+		ret->unreachable++;
+		ret->young += young_has(repack, oid);
+	}
 	/* A young one may hold what somebody is about to name: it is touched only where all of it is kept. */
-	ret->usable = !pack->kept && (ret->unreachable == 0 || (ret->old && !repack->options.keep_unreachable));
+	ret->usable = !pack->kept && (ret->unreachable == 0 || (ret->old && ret->young == 0 && !repack->options.keep_unreachable));
 }
 
 static int compare_sizes(const void *a, const void *b)
@@ -102,7 +113,8 @@ static size_t plan_loose(struct repack *repack, uint64_t *ret_bytes)
 		if (reach_has(repack->reach, &inventory->loose.ids[i])) {
 			packable++;
 			*ret_bytes += inventory->loose_facts[i].size;
-		} else if (is_old(repack, inventory->loose_facts[i].changed_s) && !repack->options.keep_unreachable) {
+		} else if (is_old(repack, inventory->loose_facts[i].changed_s) && !repack->options.keep_unreachable &&
+			!young_has(repack, &inventory->loose.ids[i])) {
 			repack->loose[i] = REPACK_DROPPED;
 			repack->loose_dropped++;
 		}

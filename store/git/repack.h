@@ -30,6 +30,7 @@ int repack_remove_loose(const struct inventory *inventory, const struct oid *oid
 struct repack_options {
 	int64_t older_than_s; /* seconds since the epoch: what is younger is left, whoever needs it */
 	bool keep_unreachable; /* nothing is dropped: something that is not seen may need it */
+	const struct reach *young; /* borrowed; what is left for what names it is young: neither dropped nor copied; NULL: nothing */
 };
 
 enum repack_fate { REPACK_STAYS, REPACK_DROPPED, REPACK_PACKED };

@@ -138,6 +138,31 @@ case_grace() {
 	clean
 }
 
+# What is old and not needed, but for what plain git has just written and not named yet.
+case_young_names_old() {
+	scene
+	local loose packed blob first second
+	loose=$(printf '100644 blob %s\tf\n' "$(echo loose | g hash-object -w --stdin)" | g mktree)
+	blob=$(echo packed | g hash-object -w --stdin)
+	packed=$(printf '100644 blob %s\tf\n' "$blob" | g mktree)
+	printf '%s\n' "$packed" "$blob" | g pack-objects -q "$STORE/git/objects/pack/pack" >/dev/null
+	g prune-packed
+	age
+	first=$(g commit-tree -m loose "$loose")
+	second=$(g commit-tree -m packed "$packed")
+	must v gc --grace 1
+	g update-ref refs/heads/loose "$first"
+	g update-ref refs/heads/packed "$second"
+	clean
+	g update-ref -d refs/heads/loose
+	g update-ref -d refs/heads/packed
+	age
+	must gc_now
+	! has "$loose" || fail 'what nothing leads to is still there'
+	! has "$packed" || fail 'what nothing leads to is still there, in a pack'
+	clean
+}
+
 # A push that was killed leaves a directory. One that is written into is no leftover, however old the directory is.
 case_push_killed() {
 	scene
