@@ -42,6 +42,7 @@ struct held {
 	const struct ref_update *update;
 	enum held_state state;
 	int directory, fd;	   /* of the ref; of its lock file, with flock(2) on it */
+	int before_fd;		   /* of the ref's file, with flock(2) on it: the lock file is that one when they are exchanged; -EBADF: there is none */
 	char *lock, *leaf;	   /* owned; names in the directory */
 	bool existed;		   /* the ref, loose or packed */
 	struct oid before;	   /* then its value */
@@ -58,13 +59,17 @@ static void held_release(struct held *held)
 {
 	if (held->deletion)
 		libgit2.transaction_free(held->deletion); /* unlocks what is not committed */
+	/* The ref's file by now, which whoever has the lock next is to have, too. */
+	if (held->state == HELD_EXCHANGED) {
+		close(held->fd);
+		held->fd = -EBADF;
+	}
 	/* Whatever it holds now. What cannot be removed is broken by whoever comes next. */
 	if (held->state != HELD_NOTHING && held->state != HELD_MADE && held->state != HELD_REPLACED)
 		unlinkat(held->directory, held->lock, 0);
-	if (held->fd >= 0)
-		close(held->fd);
-	if (held->directory >= 0)
-		close(held->directory);
+	cleanup_closep(&held->fd);
+	cleanup_closep(&held->before_fd);
+	cleanup_closep(&held->directory);
 	free(held->lock);
 	free(held->leaf);
 }
@@ -86,12 +91,10 @@ static int lock_break_stale(int directory, const char *lock)
 
 	if (fd < 0 || fstat(fd, &opened) < 0)
 		return -errno;
-	if (opened.st_mode & 0222) {
-		if (opened.st_mtime + REF_LOCK_STALE_SECONDS >= time(NULL))
-			return -EBUSY;
-	} else if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return -errno;
-	}
+	if ((opened.st_mode & 0222) && opened.st_mtime + REF_LOCK_STALE_SECONDS >= time(NULL))
+		return -EBUSY;
 	if (fstatat(directory, lock, &named, AT_SYMLINK_NOFOLLOW) < 0 || named.st_ino != opened.st_ino)
 		return 0;
 	return unlinkat(directory, lock, 0) < 0 ? -errno : 0;
@@ -162,6 +165,26 @@ static int lock_acquire_ref(struct held *held, struct error *err)
 	held->fd = fd;
 	held->state = HELD_LOCKED;
 	return 0;
+}
+
+/*
+ * What the ref's file is now will be the lock file, and is to be held like one. Who has moved the ref before, and has not done yet
+ * with what he moves along with it, holds it still.
+ */
+static int hold_before(struct held *held, struct error *err)
+{
+	static const struct timespec pause = { .tv_nsec = REF_LOCK_RETRY_MS * 1000000L };
+	int rc;
+
+	held->before_fd = openat(held->directory, held->leaf, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (held->before_fd < 0)
+		return 0; /* none, or nothing that can be a lock: the move tells */
+	rc = flock(held->before_fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+	for (int waited_ms = 0; rc == -EWOULDBLOCK && waited_ms < REF_LOCK_WAIT_MS; waited_ms += REF_LOCK_RETRY_MS) {
+		nanosleep(&pause, NULL);
+		rc = flock(held->before_fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+	}
+	return rc == -EWOULDBLOCK ? error_errno(err, EBUSY, "lock ref '%s'", held->update->name) : 0;
 }
 
 /* ---- preparing: all that may fail for want of room ---- */
@@ -267,6 +290,8 @@ static int prepare(struct repo *repo, struct held *held, struct error *err)
 	if (rc == 0)
 		rc = lock_acquire_ref(held, err);
 	if (rc == 0)
+		rc = hold_before(held, err);
+	if (rc == 0)
 		rc = check_value(repo, held, err);
 	if (rc < 0)
 		return rc;
@@ -293,9 +318,13 @@ static int make_way(const struct held *held)
 static int move(struct held *held)
 {
 	int rc = make_way(held);
+	struct stat st;
 
 	if (rc < 0)
 		return rc;
+	/* As a lock file it is ours, whoever wrote it: after a crash that is seen at once. */
+	if (held->before_fd >= 0 && fstat(held->before_fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0222))
+		fchmod(held->before_fd, REF_MODE);
 	if (renameat2(held->directory, held->lock, held->directory, held->leaf, RENAME_EXCHANGE) == 0) {
 		held->state = HELD_EXCHANGED;
 		return 0;
@@ -397,7 +426,7 @@ int repo_refs_update(struct repo *repo, const struct ref_update *updates, size_t
 	if (!list.held)
 		return error_errno(err, ENOMEM, "update %zu refs", count);
 	for (size_t i = 0; i < count; i++) {
-		list.held[i] = (struct held){ .update = &updates[i], .directory = -EBADF, .fd = -EBADF };
+		list.held[i] = (struct held){ .update = &updates[i], .directory = -EBADF, .fd = -EBADF, .before_fd = -EBADF };
 		list.count++;
 		rc = prepare(repo, &list.held[i], err);
 		if (rc < 0)

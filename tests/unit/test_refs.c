@@ -2,6 +2,8 @@
 
 /* Refs against plain git. */
 
+#include <sys/wait.h>
+
 #include "tests/unit/repo_fixture.h"
 
 TestSuite(refs, .init = setup, .fini = teardown, .timeout = 300);
@@ -164,6 +166,65 @@ Test(refs, a_ref_beneath_a_ref_is_refused)
 	must_fail(repo_refs_update(repo, (struct ref_update[]){ { .name = A "/b", .new_oid = commits[1] } }, 1, &err), -ENOTDIR);
 	must_name(A "/b");
 	assert_oid(ref(A), commits[0]);
+}
+
+#define MOVERS 4
+#define MOVES 60
+
+/* One more commit behind what REF is: it and B move together, as active and journal do. Whoever was faster is no failure. */
+static int move_on(struct repo *mine, const char *name)
+{
+	struct commit_spec spec = { .message = "more", .time = getpid() };
+	struct oid before, after;
+	int rc = repo_ref_read(mine, name, &before, &err);
+
+	if (rc == 0)
+		rc = repo_batch_begin(mine, &err);
+	if (rc == 0)
+		rc = repo_tree_empty(mine, &spec.tree, &err);
+	spec.parents = &before;
+	spec.parent_count = 1;
+	if (rc == 0)
+		rc = repo_commit_write(mine, &spec, &after, &err);
+	if (rc == 0)
+		rc = repo_batch_commit(mine, &err);
+	return rc < 0 ? rc :
+			repo_refs_update(mine, (struct ref_update[]){ { name, after, true, before }, { .name = B, .new_oid = after } }, 2, &err);
+}
+
+static void mover(const char *path)
+{
+	struct repo *mine = NULL;
+	int rc = repo_open(path, &mine, &err);
+
+	for (int moved = 0; rc == 0 && moved < MOVES;) {
+		rc = move_on(mine, A);
+		moved += rc == 0;
+		rc = rc == -EAGAIN ? 0 : rc;
+	}
+	if (rc < 0)
+		fprintf(stderr, "a mover: %s\n", err.message);
+	repo_free(mine);
+	_exit(rc < 0);
+}
+
+/* A ref that is moving is locked until all have moved, also while its lock file has what was there before. */
+Test(refs, several_processes_at_once)
+{
+	int failed = 0, status;
+
+	make_commits();
+	must_pass(repo_refs_update(repo, (struct ref_update[]){ { .name = A, .new_oid = commits[0] } }, 1, &err));
+	for (int i = 0; i < MOVERS; i++)
+		if (fork() == 0)
+			mover(git_dir);
+	for (int i = 0; i < MOVERS; i++) {
+		wait(&status);
+		failed += status != 0;
+	}
+	cr_assert_eq(failed, 0, "%d failed", failed);
+	free(shell("test $(git rev-list --count " A ") = %d", 1 + MOVERS * MOVES));
+	free(shell("test -z \"$(find git -name '*.lock')\" && git fsck --strict"));
 }
 
 static int ref_row(void *arg, const char *name, const struct oid *oid, struct error *e)
