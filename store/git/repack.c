@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/base/io.h"
 #include "store/base/parallel.h"
 #include "store/base/tree_remove.h"
 #include "store/git/internal.h"
@@ -493,21 +494,32 @@ static int remove_loose(struct repack *repack, struct error *err)
 	return rc;
 }
 
-/* git's own notes about commits that are gone now; it makes them again. */
-static void forget_commit_graph(const struct inventory *inventory)
+/* git's own notes about commits that are about to go; it makes them again. Durable: git takes it for damage where they name what is not there. */
+static int forget_commit_graph(const struct inventory *inventory, struct error *err)
 {
-	unlinkat(inventory->objects_fd, "info/commit-graph", 0);
-	tree_remove(inventory->objects_fd, "info/commit-graphs");
-	unlinkat(inventory->objects_fd, "info/packs", 0);
+	cleanup_close int info = openat(inventory->objects_fd, "info", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	int rc = 0;
+
+	if (info < 0)
+		return errno == ENOENT ? 0 : error_errno(err, errno, "open 'objects/info'");
+	if (unlinkat(info, "commit-graph", 0) < 0 && errno != ENOENT)
+		rc = -errno;
+	if (rc == 0)
+		rc = tree_remove(info, "commit-graphs");
+	if (rc == 0 && unlinkat(info, "packs", 0) < 0 && errno != ENOENT)
+		rc = -errno;
+	if (rc == 0)
+		rc = io_sync_dir(info);
+	return rc < 0 ? error_errno(err, -rc, "remove 'objects/info/commit-graph'") : 0;
 }
 
 int repack_remove(struct repack *repack, struct error *err)
 {
-	int rc = remove_packs(repack, err);
+	int rc = repack->dropped.count > 0 ? forget_commit_graph(repack->inventory, err) : 0;
 
 	if (rc == 0)
+		rc = remove_packs(repack, err);
+	if (rc == 0)
 		rc = remove_loose(repack, err);
-	if (rc == 0 && repack->dropped.count > 0)
-		forget_commit_graph(repack->inventory);
 	return rc;
 }

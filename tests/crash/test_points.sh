@@ -167,6 +167,7 @@ case_gc() {
 		must v revert thing
 	done
 	must v apply thing a
+	must git -C "$STORE/git" commit-graph write --reachable --no-progress
 	must git -C "$STORE/git" update-ref -d refs/veneer/thing/patches/b
 	points gc one one gc --grace 0
 }
