@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "store/base/cleanup.h"
 #include "store/baseline.h"
@@ -444,6 +445,9 @@ static int write_and_publish(struct store *store, struct component *component, c
 	spec.name = name;
 	spec.mail = mail;
 	r = patch_draft_write(store, component, draft, &spec, &written, err);
+	/* Of the trees and blobs that it leads to most are plain git's, who does not see to it that they are on the disk. */
+	if (r == 0 && syncfs(store->fd) < 0)
+		r = error_errno(err, errno, "sync the store '%s'", store->path);
 	if (r == 0)
 		r = patch_draft_publish(store, component, draft, &written, &ground->base, &ground->base_tree, err);
 	if (r == 0)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "store/base/io.h"
+#include "store/base/path.h"
 #include "store/base/tree_remove.h"
 #include "store/git/internal.h"
 
@@ -78,6 +79,23 @@ static int repo_make_at(const char *made, const char *path, struct error *err)
 	return rc < 0 ? git_failure(err, rc, -EIO, "make the repository '%s'", path) : 0;
 }
 
+/*
+ * Plain git names a loose object before its content is on the disk unless it is told otherwise; a ref that we move a moment later may lead to
+ * it, and outlive it.
+ */
+static int repo_configure(const char *made, struct error *err)
+{
+	static const char section[] = "[core]\n\tfsync = loose-object\n";
+	cleanup_free char *path = path_join(made, "config");
+	cleanup_close int fd = path ? open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW) : -EBADF;
+	int rc;
+
+	if (!path)
+		return error_errno(err, ENOMEM, "configure the repository '%s'", made);
+	rc = fd < 0 ? -errno : io_write(fd, section, sizeof section - 1);
+	return rc < 0 ? error_errno(err, -rc, "write '%s'", path) : 0;
+}
+
 static int repo_make(const char *path, struct error *err)
 {
 	cleanup_free char *made = NULL;
@@ -91,6 +109,8 @@ static int repo_make(const char *path, struct error *err)
 	if (rc < 0)
 		return error_errno(err, -rc, "remove '%s'", made);
 	rc = repo_make_at(made, path, err);
+	if (rc == 0)
+		rc = repo_configure(made, err);
 	return rc < 0 ? rc : repo_publish(made, path, err);
 }
 

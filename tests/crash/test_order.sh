@@ -87,6 +87,29 @@ case_mounted() {
 	fs_umount thing "$WORLD/base"
 }
 
+# What plain git has pushed, and a patch that is made of it.
+case_pushed_with_git() {
+	world_with_patches
+	local said
+	must git clone -q "$STORE/git" "$WORLD/clone"
+	must git -C "$WORLD/clone" fetch -q origin 'refs/veneer/*:refs/veneer/*'
+	must git -C "$WORLD/clone" checkout -q refs/veneer/thing/patches/a
+	fs_fill g 300 >"$WORLD/clone/f1"
+	must git -C "$WORLD/clone" commit -q -a -m 'with git'
+	must tool fault --list "$SCRATCH/pushed" --beneath "$STORE" git -C "$WORLD/clone" push -q origin HEAD:refs/heads/mine
+	said=$(order_faults "$SCRATCH/pushed" | grep '/[0-9a-f]\{38\}' || :)
+	[ -z "$said" ] || fail "git push: $said"
+	# Of a git that does not know what it is told, or a store of before.
+	must git -C "$STORE/git" config core.fsync none
+	fs_fill h 300 >"$WORLD/clone/f1"
+	must git -C "$WORLD/clone" commit -q -a -m 'with git'
+	must tool fault --list "$SCRATCH/pushed" --beneath "$STORE" git -C "$WORLD/clone" push -q origin HEAD:refs/heads/mine
+	must tool fault --list "$SCRATCH/list" --beneath "$STORE" "$VENEER" --store "$STORE" create thing -m three --commit mine
+	{ grep -v /refs/ "$SCRATCH/pushed"; cat "$SCRATCH/list"; } >"$SCRATCH/both"
+	said=$(order_faults "$SCRATCH/both" | grep '^a ref moves' || :)
+	[ -z "$said" ] || fail "create --commit: $said"
+}
+
 # init: one syncfs(2) behind all of it, and the repository gets its name after that.
 case_init() {
 	world
