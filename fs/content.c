@@ -45,7 +45,7 @@ struct content *content_new(const struct view_entry *entry)
 	content->identity = entry->identity;
 	content->object = entry->object;
 	content->blob = entry->blob;
-	content->blocks = object_blocks_ref(entry->blocks);
+	atomic_init(&content->blocks, object_blocks_ref(entry->blocks));
 	if (entry->target) {
 		content->target = strdup(entry->target);
 		if (!content->target) {
@@ -94,6 +94,7 @@ struct packed {
 
 void content_pack(const struct content *content, struct strbuf *sb)
 {
+	const struct object_blocks *blocks = content->blocks;
 	struct packed packed;
 
 	memset(&packed, 0, sizeof packed);
@@ -104,10 +105,10 @@ void content_pack(const struct content *content, struct strbuf *sb)
 	packed.kind = content->kind;
 	packed.target_size = content->target ? (uint32_t)strlen(content->target) + 1 : 0;
 	packed.xattr_count = (uint32_t)content->meta.xattr_count;
-	packed.block_count = content->blocks ? (uint32_t)content->blocks->count : 0;
+	packed.block_count = blocks ? (uint32_t)blocks->count : 0;
 	strbuf_add(sb, &packed, sizeof packed);
-	if (content->blocks)
-		strbuf_add(sb, content->blocks->sums, packed.block_count * sizeof *content->blocks->sums);
+	if (blocks)
+		strbuf_add(sb, blocks->sums, packed.block_count * sizeof *blocks->sums);
 	strbuf_add(sb, content->target, packed.target_size);
 	for (size_t i = 0; i < content->meta.xattr_count; i++) {
 		const struct meta_xattr *xattr = &content->meta.xattrs[i];

@@ -4,7 +4,7 @@
 
 /*
  * What a patched node was bound to at its birth: its bytes' address and all of its metadata, copied
- * out of the view, so that an open file keeps it when the view has long gone. Immutable, counted.
+ * out of the view, so that an open file keeps it when the view has long gone. Immutable (but for blocks that are found late), counted.
  */
 
 #include <stdatomic.h>
@@ -19,7 +19,9 @@ struct content {
 	struct stat st;	     /* complete, st_ino included */
 	struct hash128 identity;
 	struct hash128 object;
-	struct object_blocks *blocks; /* counted; of a file whose parts can be known to be right (store/object_blocks.h); NULL: it needs none */
+	/* Counted; of a file whose parts can be known to be right (store/object_blocks.h); NULL: it needs none, or was not whole when they
+	 * were looked for: then whoever finds them sets them, once. */
+	struct object_blocks *_Atomic blocks;
 	struct oid blob;
 	char *target;	     /* symlink */
 	struct meta meta;    /* holds the xattrs */

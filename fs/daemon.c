@@ -202,14 +202,14 @@ static int load_first_view(struct daemon *daemon, struct error *err)
 	return r;
 }
 
-/* What the worker before has served, what has ended of it included. It waits for nobody. */
+/* What the worker before has served, what has ended of it included, and what cannot be read any more. It waits for nobody. */
 static int load_served_view(struct daemon *daemon, struct error *err)
 {
 	struct worker_state *state = daemon->state;
 	const struct oid *commit = oid_is_zero(&state->served) ? &daemon->component->active : &state->served;
 	/* Killed in the middle of a switch, what had ended of the other view says nothing of this one. */
 	unsigned ended = oid_equal(&state->ended_of, commit) ? atomic_load(&state->ended_count) : 0;
-	int r = view_load_of(daemon->store, daemon->name, commit, &daemon->view, err);
+	int r = view_load_served(daemon->store, daemon->name, commit, &daemon->view, err);
 
 	if (r == 0)
 		r = view_complete(daemon->view, daemon->store, daemon->base_fd, err);

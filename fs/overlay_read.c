@@ -21,10 +21,22 @@ static ssize_t read_base(struct overlay *overlay, uint64_t id, void *buf, uint64
 	return io_pread(file.fd, buf, file_size - from < size ? (size_t)(file_size - from) : size, from);
 }
 
-/* SIZE bytes, whole blocks of an object, into BUF. -EBADMSG: they are not what it has. */
-static int read_blocks(int fd, const struct content *content, uint8_t *buf, uint64_t from, size_t size)
+/* It was damaged when the worker began, and could not be made again: by now it may have been. All of it is read, until it is whole once. */
+static int find_blocks(int fd, struct content *content)
 {
-	ssize_t n = io_pread(fd, buf, size, from);
+	struct object_blocks *blocks = NULL, *none = NULL;
+	int r = object_verify_fd(fd, &content->object, (uint64_t)content->st.st_size, &blocks, NULL);
+
+	if (r == 0 && !atomic_compare_exchange_strong(&content->blocks, &none, blocks))
+		object_blocks_unref(blocks);
+	return r;
+}
+
+/* SIZE bytes, whole blocks of an object, into BUF. -EBADMSG: they are not what it has. */
+static int read_blocks(int fd, struct content *content, uint8_t *buf, uint64_t from, size_t size)
+{
+	int r = !content->blocks && object_needs_blocks((uint64_t)content->st.st_size) ? find_blocks(fd, content) : 0;
+	ssize_t n = r < 0 ? r : io_pread(fd, buf, size, from);
 
 	if (n < 0)
 		return (int)n;
@@ -34,7 +46,7 @@ static int read_blocks(int fd, const struct content *content, uint8_t *buf, uint
 }
 
 /* FROM…FROM+SIZE-1, which lie within the file. The blocks that they lie in are read; where those are more, into memory of their own. */
-static int read_object(int fd, const struct content *content, void *buf, uint64_t from, size_t size)
+static int read_object(int fd, struct content *content, void *buf, uint64_t from, size_t size)
 {
 	const uint64_t file_size = (uint64_t)content->st.st_size;
 	const uint64_t begin = from / OBJECT_BLOCK_BYTES * OBJECT_BLOCK_BYTES;
@@ -54,7 +66,7 @@ static int read_object(int fd, const struct content *content, void *buf, uint64_
 	return r;
 }
 
-static int read_once(struct overlay *overlay, uint64_t id, const struct content *content, void *buf, uint64_t from, size_t size)
+static int read_once(struct overlay *overlay, uint64_t id, struct content *content, void *buf, uint64_t from, size_t size)
 {
 	cleanup_fdref struct fdref file = FDREF_INIT;
 	uint64_t file_size;
@@ -63,7 +75,7 @@ static int read_once(struct overlay *overlay, uint64_t id, const struct content 
 	return r < 0 ? r : read_object(file.fd, content, buf, from, size);
 }
 
-static ssize_t read_patched(struct overlay *overlay, uint64_t id, const struct content *content, void *buf, uint64_t from, size_t size)
+static ssize_t read_patched(struct overlay *overlay, uint64_t id, struct content *content, void *buf, uint64_t from, size_t size)
 {
 	const uint64_t file_size = (uint64_t)content->st.st_size;
 	int r;

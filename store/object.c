@@ -123,15 +123,12 @@ int object_verify(int objects_fd, const struct hash128 *hash, uint64_t size, str
 	return fd < 0 ? fd : check_hash(&reading, READ_BYTES, hash, size, err);
 }
 
-int object_verify_blocks(int objects_fd, const struct hash128 *hash, uint64_t size, struct object_blocks **ret, struct error *err)
+int object_verify_fd(int fd, const struct hash128 *hash, uint64_t size, struct object_blocks **ret, struct error *err)
 {
-	cleanup_close int fd = object_open(objects_fd, hash, size, err);
 	cleanup_object_blocks struct object_blocks *blocks = NULL;
 	struct reading reading = { .fd = fd };
 	int r;
 
-	if (fd < 0)
-		return fd;
 	if (object_needs_blocks(size)) {
 		reading.blocks = blocks = object_blocks_new(size);
 		if (!blocks)
@@ -141,6 +138,13 @@ int object_verify_blocks(int objects_fd, const struct hash128 *hash, uint64_t si
 	if (r == 0)
 		*ret = TAKE_PTR(blocks);
 	return r;
+}
+
+int object_verify_blocks(int objects_fd, const struct hash128 *hash, uint64_t size, struct object_blocks **ret, struct error *err)
+{
+	cleanup_close int fd = object_open(objects_fd, hash, size, err);
+
+	return fd < 0 ? fd : object_verify_fd(fd, hash, size, ret, err);
 }
 
 int object_open_direct(int objects_fd, const char *path)

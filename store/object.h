@@ -109,6 +109,8 @@ int object_open(int objects_fd, const struct hash128 *hash, uint64_t size, struc
 int object_verify(int objects_fd, const struct hash128 *hash, uint64_t size, struct error *err);
 /* The same; *RET has what its blocks hash to, counted, or NULL where it needs none. */
 int object_verify_blocks(int objects_fd, const struct hash128 *hash, uint64_t size, struct object_blocks **ret, struct error *err);
+/* The same of FD, an open file of it. */
+int object_verify_fd(int fd, const struct hash128 *hash, uint64_t size, struct object_blocks **ret, struct error *err);
 /*
  * The same of what the disk has, past the page cache, from which nothing is taken and to which nothing is added, where the filesystem
  * knows how (O_DIRECT). Read in pieces of OBJECT_PIECE_BYTES, with PAUSE called after each (may be NULL; it stops

@@ -117,8 +117,8 @@ static int check_component(struct store *store, const struct oid *base, const ch
 		name);
 }
 
-/* NAME NULL: of any component. */
-static int load(struct store *store, const char *name, const struct oid *commit, struct view **ret, struct error *err)
+/* NAME NULL: of any component. SERVED: as view_load_served(). */
+static int load(struct store *store, const char *name, const struct oid *commit, bool served, struct view **ret, struct error *err)
 {
 	cleanup_view struct view *view = view_new();
 	cleanup_commit struct commit facts = { 0 };
@@ -140,6 +140,7 @@ static int load(struct store *store, const char *name, const struct oid *commit,
 		return error_prefix(err, r, "commit '%.12s'", hex);
 	view->commit = *commit;
 	view->time = facts.time;
+	view->known = served ? store->blobs : NULL;
 	r = view_fill(view, store->repo, &base_tree, &facts.tree, err);
 	if (r < 0)
 		return error_prefix(err, r, "commit '%.12s'", hex);
@@ -149,13 +150,18 @@ static int load(struct store *store, const char *name, const struct oid *commit,
 
 int view_load(struct store *store, const struct oid *commit, struct view **ret, struct error *err)
 {
-	return load(store, NULL, commit, ret, err);
+	return load(store, NULL, commit, false, ret, err);
 }
 
 int view_load_of(struct store *store, const char *name, const struct oid *commit, struct view **ret,
 	struct error *err)
 {
-	return load(store, name, commit, ret, err);
+	return load(store, name, commit, false, ret, err);
+}
+
+int view_load_served(struct store *store, const char *name, const struct oid *commit, struct view **ret, struct error *err)
+{
+	return load(store, name, commit, true, ret, err);
 }
 
 int view_check(struct store *store, const struct oid *base_tree, const struct oid *tree, struct error *err)

@@ -78,6 +78,12 @@ int view_load(struct store *store, const struct oid *commit, struct view **ret, 
 /* The same for the component NAME: -EINVAL where the base is another's. */
 int view_load_of(struct store *store, const char *name, const struct oid *commit, struct view **ret,
 	struct error *err);
+/*
+ * The same of a commit that was served until just now, and is to be served again whatever has become of a file or two of it: a blob
+ * that git has lost is of the size that it had, and view_complete() leaves an object that is damaged and cannot be made again as it is
+ * (the log says so): who reads it gets an error.
+ */
+int view_load_served(struct store *store, const char *name, const struct oid *commit, struct view **ret, struct error *err);
 /* What view_load checks, of any tree over any base tree, for commits at the door. */
 int view_check(struct store *store, const struct oid *base_tree, const struct oid *tree, struct error *err);
 /* And that the base beneath BASEFD is what BASE_TREE has on record of it, wherever TREE differs. -ESTALE, naming a path. */

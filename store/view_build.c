@@ -7,6 +7,7 @@
 
 #include "store/base/cleanup.h"
 #include "store/base/path.h"
+#include "store/blobmap.h"
 #include "store/object.h"
 #include "store/plain_git.h"
 #include "store/tree_cursor.h"
@@ -167,8 +168,11 @@ static int entry_file(struct build *build, const struct subject *subject, struct
 {
 	const struct meta *meta = &subject->meta;
 	const char *path = subject->difference->path;
+	struct hash128 object;
 	int r = repo_blob_size(build->repo, &subject->content.oid, &entry->size, err);
 
+	if (r < 0 && build->view->known && blobmap_find(build->view->known, &subject->content.oid, &object, &entry->size))
+		r = 0;
 	if (r < 0)
 		return tree_blob_error(r, &subject->content.oid, path, "blob", err);
 	if (entry->size > OBJECT_BYTES_MAX)

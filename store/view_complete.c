@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "store/base/cleanup.h"
+#include "store/base/log.h"
 #include "store/base/path.h"
+#include "store/blobmap.h"
 #include "store/object.h"
 #include "store/view_internal.h"
 
@@ -159,7 +161,7 @@ static int find_blocks(struct complete *complete, struct view_entry *entry, stru
 	return 0;
 }
 
-static int complete_object(struct complete *complete, struct view_entry *entry, const struct object_query *found,
+static int find_object(struct complete *complete, struct view_entry *entry, const struct object_query *found,
 	struct error *err)
 {
 	const char *path = strbuf_text(&complete->path);
@@ -179,6 +181,35 @@ static int complete_object(struct complete *complete, struct view_entry *entry, 
 			(unsigned long long)size, (unsigned long long)entry->size);
 	entry->present |= META_OBJECT;
 	return find_blocks(complete, entry, err);
+}
+
+/* It is named, and looked for again by whoever reads it. false: it cannot be. */
+static bool leave_object(const struct complete *complete, struct view_entry *entry, const struct error *why)
+{
+	struct hash128 object;
+	uint64_t size;
+
+	if (!complete->view->known || why->code == -ENOMEM)
+		return false;
+	if (!(entry->present & META_OBJECT)) {
+		if (!blobmap_find(complete->store->blobs, &entry->blob, &object, &size) || size != entry->size)
+			return false;
+		entry->object = object;
+		entry->present |= META_OBJECT;
+	}
+	log_message(LOG_ALERT, "%s; who reads it gets an error", why->message);
+	return true;
+}
+
+static int complete_object(struct complete *complete, struct view_entry *entry, const struct object_query *found,
+	struct error *err)
+{
+	struct error problem = ERROR_INIT;
+	int r = find_object(complete, entry, found, &problem);
+
+	if (r == 0 || leave_object(complete, entry, &problem))
+		return 0;
+	return error_set(err, r, "%s", problem.message);
 }
 
 /* FILES: how many files were completed before. */

@@ -36,6 +36,7 @@ struct view {
 	struct view_beneath *beneath; /* owned; in order of paths; NULL: nothing */
 	size_t beneath_count;
 	struct pool pool;
+	struct blobmap *known; /* borrowed; of what was served: what git has lost is as it was. NULL: git must have it all */
 	struct view *origin; /* counted; a copy's, which holds what its entries point at; NULL */
 };
 

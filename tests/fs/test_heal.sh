@@ -454,6 +454,52 @@ case_git_is_damaged_too() {
 	done
 }
 
+# What cannot be made again is an error for who reads it, not the end of all that is served, whoever serves it by then.
+worker_killed_and_lost() {
+	local lost=$1 io=$2 blob file object
+	fresh
+	must v apply thing
+	for file in "$STORE"/git/objects/pack/*.pack; do
+		mv "$file" "$SCRATCH/pack"
+		rm -f "${file%.pack}".*
+		g unpack-objects -q <"$SCRATCH/pack"
+	done
+	blob=$(g rev-parse refs/veneer/thing/active:large)
+	file=$STORE/git/objects/${blob:0:2}/${blob:2}
+	object=$(object large)
+	fs_mount thing "$BASE" --io "$io" --scrub off
+	cp "$file" "$SCRATCH/blob"
+	case $lost in
+	missing) rm "$file" ;;
+	damaged) chmod u+w "$file"; printf '\377\377' | dd of="$file" bs=1 seek=$(($(stat -c %s "$file") / 2)) conv=notrunc status=none ;;
+	esac
+	damage truncate "$object"
+	kill -KILL "$(pgrep -P "$FS_DAEMON" -x veneer | head -n 1)"
+	assert_content new "$BASE/small"
+	assert_content plain "$BASE/plain"
+	t cmp "$NEW/program" "$BASE/program" || fail 'another file is wrong'
+	forget
+	! t cat "$BASE/large" >"$SCRATCH/got" 2>"$SCRATCH/error" || fail 'wrong bytes are handed out'
+	assert_match 'Input/output error' "$(cat "$SCRATCH/error")" 'the error'
+	[ ! -s "$SCRATCH/got" ] || cmp -n "$(stat -c %s "$SCRATCH/got")" "$SCRATCH/got" "$NEW/large" || fail 'wrong bytes before the error'
+	assert_match '^damaged: ' "$(fs_status thing .health)" 'health'
+	assert_match 'could not begin|gets an error' "$(cat "$FS_LOG")" 'the log'
+	! grep -q 'could not begin' "$FS_LOG" || fail 'a worker could not begin to serve'
+	cat "$SCRATCH/blob" >"$SCRATCH/again"
+	rm -f "$file"
+	mv "$SCRATCH/again" "$file"
+	forget
+	t cmp "$NEW/large" "$BASE/large" || fail 'it is not healed when git has it again'
+	all_right || fail 'wrong bytes'
+	fs_umount thing "$BASE"
+}
+case_worker_killed_and_blob_missing() { worker_killed_and_lost missing cached; }
+case_worker_killed_and_blob_damaged() { worker_killed_and_lost damaged cached; }
+case_worker_killed_and_blob_missing_passthrough() {
+	fs_have_passthrough || skip 'this kernel has no passthrough'
+	worker_killed_and_lost missing passthrough
+}
+
 # What is refused is not served, and what is served goes on.
 case_activation_fails() {
 	fresh
