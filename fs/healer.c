@@ -270,17 +270,6 @@ static int write_entry(struct healer *healer, const char *reason, struct error *
 	return journal_append(healer->journal_store, healer->name, &entry, err);
 }
 
-/* false: the store is somebody else's just now. */
-static bool write_down(struct healer *healer, const char *reason)
-{
-	struct error err = ERROR_INIT;
-	int r = write_entry(healer, reason, &err);
-
-	if (r < 0 && r != -ETIMEDOUT)
-		log_message(LOG_ERR, "component '%s': that objects were healed could not be written to the journal: %s", healer->name, err.message);
-	return r != -ETIMEDOUT;
-}
-
 /* What there is to do, handed over. */
 struct work {
 	struct hash128 *changed; /* owned */
@@ -294,6 +283,22 @@ static void work_release(struct work *work)
 {
 	free(work->changed);
 	strbuf_release(&work->notes);
+}
+
+/* false: the store is somebody else's just now. */
+static bool write_down(struct healer *healer, const struct work *work)
+{
+	cleanup_strbuf struct strbuf reason = STRBUF_INIT;
+	struct error err = ERROR_INIT;
+	int r;
+
+	strbuf_addstr(&reason, strbuf_text(&work->notes));
+	if (work->noted > NOTED_MAX)
+		strbuf_addf(&reason, "; %u objects in all", work->noted);
+	r = write_entry(healer, strbuf_text(&reason), &err);
+	if (r < 0 && r != -ETIMEDOUT)
+		log_message(LOG_ERR, "component '%s': that objects were healed could not be written to the journal: %s", healer->name, err.message);
+	return r != -ETIMEDOUT;
 }
 
 static void wait_ms(struct healer *healer, long ms)
@@ -340,7 +345,7 @@ static void put_back(struct healer *healer, struct work *work)
 	SCOPED_LOCK(&healer->lock);
 
 	healer->noted += work->noted;
-	if (healer->notes.len)
+	if (healer->notes.len && work->noted < NOTED_MAX)
 		strbuf_addf(&work->notes, "; %s", strbuf_text(&healer->notes));
 	strbuf_release(&healer->notes);
 	healer->notes = work->notes;
@@ -362,9 +367,7 @@ static void *run(void *arg)
 			forget_objects(healer, work.changed, work.changed_count);
 		if (!work.noted)
 			continue;
-		if (work.noted > NOTED_MAX)
-			strbuf_addf(&work.notes, "; %u objects in all", work.noted);
-		retry = !write_down(healer, strbuf_text(&work.notes));
+		retry = !write_down(healer, &work);
 		if (retry && !stop)
 			put_back(healer, &work);
 	}

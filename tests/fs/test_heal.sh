@@ -500,6 +500,30 @@ case_worker_killed_and_blob_missing_passthrough() {
 	worker_killed_and_lost missing passthrough
 }
 
+# While somebody else has the store, what is to be written down waits, and says what it says once.
+case_many_while_locked() {
+	fs_setup
+	local i reason
+	BASE=$SCRATCH/base NEW=$SCRATCH/new
+	mkdir "$BASE" "$NEW"
+	for i in $(seq 20); do echo "old $i" >"$BASE/$i"; echo "new $i" >"$NEW/$i"; done
+	fs_component thing "$BASE" --base-version 1
+	fs_create thing -m patch --from "$NEW" >/dev/null
+	must v apply thing
+	fs_mount thing "$BASE" --io cached --scrub off
+	exec 9<>"$STORE/lock"
+	flock 9
+	for i in "$STORE"/objects/*/*; do damage flip "$i"; done
+	for i in $(seq 20); do assert_content "new $i" "$BASE/$i"; done
+	sleep 4
+	exec 9>&-
+	fs_wait_for 10 more_healed || fail 'not in the journal'
+	reason=$(v log thing --json | jq -r '[.[] | select(.action == "healed") | .reason] | join("|")')
+	assert_equal 1 "$(grep -o 'objects in all' <<<"$reason" | wc -l)" "how often it says how many there were in '$reason'"
+	assert_match '; 20 objects in all' "$reason" 'the entry'
+	fs_umount thing "$BASE"
+}
+
 # What is refused is not served, and what is served goes on.
 case_activation_fails() {
 	fresh
