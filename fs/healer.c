@@ -22,12 +22,25 @@
 #define RETRY_MS 1000	/* the store's lock is tried for again after so long */
 #define NOTED_MAX 8u	/* objects that an entry names */
 #define ACTION_HEALED "healed"
+/* An attempt that failed, and took longer than this, is not made again by a reader for so many times as long as it took. */
+#define REST_AFTER_NS 100000000ull
+#define REST_FACTOR 10u
+#define REST_MAX_NS (HEALER_LOG_SECONDS * 1000000000ull)
 
 /* An object that could not be healed. */
 struct lost {
 	struct hash128 hash;
 	uint64_t logged_ns;
+	uint64_t rests_until_ns; /* clock_monotonic_ns() */
 	char problem[256];
+};
+
+/* Those who wait for the store meanwhile, for the same object, need not look at it as well. */
+struct attempt {
+	struct hash128 hash;
+	uint64_t began_ns, took_ns; /* 0: none was made */
+	int result;
+	struct error problem;
 };
 
 struct healer {
@@ -39,6 +52,7 @@ struct healer {
 
 	pthread_mutex_t store_lock; /* guards the next, and is held while it heals; before LOCK */
 	struct store *store;	    /* NULL before the first use */
+	struct attempt last;
 
 	struct store *journal_store; /* the thread's own */
 
@@ -134,7 +148,7 @@ static void lost_remove(struct healer *healer, const struct hash128 *hash)
 }
 
 /* true: it is to be said in the log. */
-static bool lost_add(struct healer *healer, const struct hash128 *hash, const char *problem)
+static bool lost_add(struct healer *healer, const struct hash128 *hash, const char *problem, uint64_t took_ns)
 {
 	const uint64_t now = clock_monotonic_ns();
 	struct lost *lost = lost_find(healer, hash);
@@ -146,6 +160,8 @@ static bool lost_add(struct healer *healer, const struct hash128 *hash, const ch
 		*lost = (struct lost){ .hash = *hash };
 	}
 	snprintf(lost->problem, sizeof lost->problem, "%.*s", (int)sizeof lost->problem - 1, problem);
+	if (took_ns > REST_AFTER_NS)
+		lost->rests_until_ns = now + (took_ns < REST_MAX_NS / REST_FACTOR ? took_ns * REST_FACTOR : REST_MAX_NS);
 	if (lost->logged_ns && now - lost->logged_ns < HEALER_LOG_SECONDS * 1000000000ull)
 		return false;
 	lost->logged_ns = now;
@@ -154,27 +170,37 @@ static bool lost_add(struct healer *healer, const struct hash128 *hash, const ch
 
 /* ---- who finds damage ---- */
 
-/* As object_heal(), by this healer's store. */
-static int heal(struct healer *healer, const struct hash128 *hash, const struct oid *blob, uint64_t size, struct error *damage,
-	struct error *err)
+/* As object_heal(), by this healer's store; *RET_NS: how long it took. */
+static int heal(struct healer *healer, const struct hash128 *hash, const struct oid *blob, uint64_t size, uint64_t *ret_ns,
+	struct error *damage, struct error *err)
 {
+	const uint64_t asked = clock_monotonic_ns();
 	SCOPED_LOCK(&healer->store_lock);
-	int r = healer->store ? 0 : store_open(healer->store_path, &healer->store, err);
+	struct attempt *last = &healer->last;
 
-	return r < 0 ? r : object_heal(healer->store, blob, hash, size, damage, err);
+	if (!last->began_ns || last->began_ns < asked || !hash128_equal(&last->hash, hash)) {
+		*last = (struct attempt){ .hash = *hash, .began_ns = clock_monotonic_ns(), .problem = ERROR_INIT };
+		last->result = healer->store ? 0 : store_open(healer->store_path, &healer->store, &last->problem);
+		if (last->result == 0)
+			last->result = object_heal(healer->store, blob, hash, size, damage, &last->problem);
+		last->took_ns = clock_monotonic_ns() - last->began_ns;
+	}
+	*ret_ns = last->took_ns;
+	return last->result < 0 ? error_set(err, last->result, "%s", last->problem.message) : 0;
 }
 
 int healer_heal(struct healer *healer, const struct hash128 *hash, const struct oid *blob, uint64_t size, const char *cause)
 {
 	struct error damage = ERROR_INIT, err = ERROR_INIT;
-	int r = heal(healer, hash, blob, size, &damage, &err);
+	uint64_t took_ns;
+	int r = heal(healer, hash, blob, size, &took_ns, &damage, &err);
 	bool say;
 
 	if (r < 0) {
 		{
 			SCOPED_LOCK(&healer->lock);
 
-			say = lost_add(healer, hash, err.message);
+			say = lost_add(healer, hash, err.message, took_ns);
 		}
 		if (say)
 			log_message(LOG_ALERT, "component '%s': %s; who reads it gets an error (found %s)", healer->name, err.message, cause);
@@ -192,8 +218,19 @@ int healer_heal(struct healer *healer, const struct hash128 *hash, const struct 
 	return 1;
 }
 
+/* It was tried a moment ago, in vain, and takes long: who reads it over and over may not keep others from being served. */
+static bool rests(struct healer *healer, const struct hash128 *hash)
+{
+	SCOPED_LOCK(&healer->lock);
+	const struct lost *lost = lost_find(healer, hash);
+
+	return lost && lost->rests_until_ns > clock_monotonic_ns();
+}
+
 int healer_heal_for_reader(void *arg, const struct hash128 *hash, const struct oid *blob, uint64_t size)
 {
+	if (rests(arg, hash))
+		return -EIO;
 	return healer_heal(arg, hash, blob, size, "by a reader");
 }
 

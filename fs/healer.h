@@ -44,7 +44,7 @@ void healer_free(struct healer *healer); /* NULL: nothing */
  * and is whole; 0: it is whole; or a negative errno: it is not, and the log says so. Not from within a batch of the journal's store.
  */
 int healer_heal(struct healer *healer, const struct hash128 *hash, const struct oid *blob, uint64_t size, const char *cause);
-/* An object_heal_fn; ARG is the healer. */
+/* An object_heal_fn; ARG is the healer. What could not be healed is not tried again at once where that takes long. */
 int healer_heal_for_reader(void *arg, const struct hash128 *hash, const struct oid *blob, uint64_t size);
 /* COUNT objects were found damaged and healed on the way to something else; TEXT says what they were. They were not served. */
 void healer_note(struct healer *healer, unsigned count, const char *text, const char *cause);
