@@ -46,7 +46,7 @@ struct attempt {
 struct healer {
 	const char *store_path, *name;
 	struct worker_state *state;
-	struct session *session; /* borrowed; set before the thread starts */
+	struct session *_Atomic session; /* borrowed; set before the thread starts; NULL until then */
 	pthread_t thread;
 	bool running;
 
@@ -229,9 +229,17 @@ static bool rests(struct healer *healer, const struct hash128 *hash)
 
 int healer_heal_for_reader(void *arg, const struct hash128 *hash, const struct oid *blob, uint64_t size)
 {
+	struct session *session = ((struct healer *)arg)->session;
+	int r;
+
 	if (rests(arg, hash))
 		return -EIO;
-	return healer_heal(arg, hash, blob, size, "by a reader");
+	if (session)
+		session_wait_begin(session);
+	r = healer_heal(arg, hash, blob, size, "by a reader");
+	if (session)
+		session_wait_end(session);
+	return r;
 }
 
 void healer_note(struct healer *healer, unsigned count, const char *text, const char *cause)

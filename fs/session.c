@@ -233,6 +233,7 @@ int session_new(const struct session_config *config, struct session **ret, struc
 	session->watch = config->watch;
 	session->healer = config->healer;
 	session->turn = (struct turn)TURN_INIT;
+	pthread_mutex_init(&session->spare_lock, NULL);
 	io_choice_init(&session->choice);
 	session->passthrough_wanted = config->passthrough;
 	session->stack_depth = config->stack_depth;
@@ -344,12 +345,22 @@ static void process_again(struct session *session, struct mailbox *mailbox)
 	mailbox_settle(mailbox, !answer_refused, give_back, session);
 }
 
+static void thread_ended(struct session *session)
+{
+	uint64_t one = 1;
+
+	if (atomic_fetch_sub(&session->running, 1) == 1) {
+		ssize_t written = write(session->done_fd, &one, sizeof one);
+
+		(void)written;
+	}
+}
+
 static void *serve(void *arg)
 {
 	struct session_thread *self = arg;
 	struct session *session = self->session;
 	struct mailbox *mailbox = self->mailbox;
-	uint64_t one = 1;
 	bool mine = false; /* the turn */
 
 	if (creds_thread_init() < 0)
@@ -372,11 +383,7 @@ static void *serve(void *arg)
 	}
 	mailbox_empty(mailbox);
 	turn_give(&session->turn, &mine);
-	if (atomic_fetch_sub(&session->running, 1) == 1) {
-		ssize_t written = write(session->done_fd, &one, sizeof one);
-
-		(void)written;
-	}
+	thread_ended(session);
 	return NULL;
 }
 
@@ -463,7 +470,7 @@ int session_start(struct session *session, unsigned threads, struct error *err)
 	int r;
 
 	threads = threads < MAILBOXES ? threads : MAILBOXES;
-	session->threads = calloc(threads, sizeof *session->threads);
+	session->threads = calloc(MAILBOXES, sizeof *session->threads);
 	if (!session->threads)
 		return error_errno(err, ENOMEM, "start %u threads", threads);
 	r = session->state->init_length ? init_again(session, err) : 0;
@@ -496,6 +503,46 @@ int session_start(struct session *session, unsigned threads, struct error *err)
 	return 0;
 }
 
+/* One more of those that are counted as running; false: none is, and the connection has ended. */
+static bool run_one_more(struct session *session)
+{
+	unsigned running = atomic_load(&session->running);
+
+	while (running && !atomic_compare_exchange_weak(&session->running, &running, running + 1))
+		;
+	return running > 0;
+}
+
+/* A mailbox that is full is one of the worker before, which is answered without a thread of its own. */
+static void start_spare(struct session *session)
+{
+	struct session_thread *spare = &session->threads[session->thread_count];
+
+	if (session->thread_count == MAILBOXES || mailbox_is_full(&session->state->mailboxes[session->thread_count]) || !run_one_more(session))
+		return;
+	spare->session = session;
+	spare->mailbox = &session->state->mailboxes[session->thread_count];
+	if (thread_start(&spare->thread, serve, spare) == 0)
+		session->thread_count++;
+	else
+		thread_ended(session);
+}
+
+void session_wait_begin(struct session *session)
+{
+	SCOPED_LOCK(&session->spare_lock);
+
+	if (++session->waiting >= session->thread_count)
+		start_spare(session);
+}
+
+void session_wait_end(struct session *session)
+{
+	SCOPED_LOCK(&session->spare_lock);
+
+	session->waiting--;
+}
+
 bool session_ready(struct session *session)
 {
 	return atomic_load_explicit(&session->init_unique, memory_order_acquire) == UINT64_MAX;
@@ -503,9 +550,16 @@ bool session_ready(struct session *session)
 
 void session_wait(struct session *session)
 {
-	for (unsigned i = 0; i < session->thread_count; i++)
+	unsigned count;
+
+	{
+		SCOPED_LOCK(&session->spare_lock);
+
+		count = session->thread_count;
+		session->thread_count = 0;
+	}
+	for (unsigned i = 0; i < count; i++)
 		pthread_join(session->threads[i].thread, NULL);
-	session->thread_count = 0;
 	notifier_free(session->notifier);
 	session->notifier = NULL;
 }
@@ -525,6 +579,7 @@ void session_free(struct session *session)
 	if (session->done_fd >= 0)
 		close(session->done_fd);
 	free(session->threads);
+	pthread_mutex_destroy(&session->spare_lock);
 	free(session);
 }
 

@@ -16,6 +16,7 @@
  * session_free().
  */
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -113,9 +114,11 @@ struct session {
 	atomic_ullong notifications;
 
 	struct turn turn; /* to read requests, while the kernel is told of a switch */
-	struct session_thread *threads; /* owned */
+	struct session_thread *threads; /* owned; MAILBOXES */
+	pthread_mutex_t spare_lock; /* guards the next two once the threads serve */
 	unsigned thread_count;
-	bool started;	  /* so many threads there will be */
+	unsigned waiting; /* threads between session_wait_begin() and _end() */
+	bool started;	  /* so many threads there will be, but for spare ones */
 	int done_fd; /* eventfd: readable when the connection has ended */
 	atomic_uint running;
 };
@@ -139,6 +142,12 @@ int session_new(const struct session_config *config, struct session **ret, struc
 int session_start(struct session *session, unsigned threads, struct error *err);
 /* Was INIT answered? Then what it settled may be read. */
 bool session_ready(struct session *session);
+/*
+ * Around what may keep a handler for long: where all threads are kept so, another one serves, and stays, as far as there are mailboxes. After
+ * session_start().
+ */
+void session_wait_begin(struct session *session);
+void session_wait_end(struct session *session);
 /* All threads have ended (done_fd was readable). */
 void session_wait(struct session *session);
 void session_free(struct session *session);

@@ -524,6 +524,37 @@ case_many_while_locked() {
 	fs_umount thing "$BASE"
 }
 
+# However many wait for a large object, others do not.
+case_others_do_not_wait() {
+	fs_setup
+	local i pids='' waiting=0
+	BASE=$SCRATCH/base NEW=$SCRATCH/new
+	mkdir "$BASE" "$NEW"
+	echo old >"$BASE/large"
+	for i in 1 2 3; do echo "plain $i" | tee "$BASE/plain$i" >"$NEW/plain$i"; done
+	head -c 150000000 /dev/urandom >"$NEW/large"
+	fs_component thing "$BASE" --base-version 1
+	fs_create thing -m patch --from "$NEW" >/dev/null
+	must v apply thing
+	fs_mount thing "$BASE" --io cached --scrub off
+	[ "$(find "/proc/$(pgrep -P "$FS_DAEMON" -x veneer | head -n 1)/task" -maxdepth 1 | wc -l)" -lt 16 ] || skip 'so many threads that none is missed'
+	truncate -s 4096 "$(find "$STORE/objects" -type f -size +100M)"
+	for i in $(seq 8); do
+		t dd if="$BASE/large" of="$SCRATCH/read$i" bs=4096 skip=$((i * 4000)) count=1 status=none &
+		pids+=" $!"
+		fs_remember_pid $!
+	done
+	sleep 0.3
+	for i in 1 2 3; do assert_content "plain $i" "$BASE/plain$i"; done
+	for i in $pids; do ! kill -0 "$i" 2>/dev/null || waiting=$((waiting + 1)); done
+	[ $waiting = 8 ] || fail "others were served when $((8 - waiting)) of those who wait for the large object had it"
+	for i in $pids; do wait "$i" || fail 'a reader got an error'; done
+	for i in $(seq 8); do
+		dd if="$NEW/large" bs=4096 skip=$((i * 4000)) count=1 status=none | cmp - "$SCRATCH/read$i" || fail 'wrong bytes'
+	done
+	fs_umount thing "$BASE"
+}
+
 # What is refused is not served, and what is served goes on.
 case_activation_fails() {
 	fresh
