@@ -427,7 +427,8 @@ static bool is_answered_apart(const struct session *session, unsigned i)
 {
 	const struct mailbox *mailbox = &session->state->mailboxes[i];
 
-	return mailbox_is_full(mailbox) && i >= session->thread_count && (session->started || session->state->crashed || is_rename(mailbox));
+	/* Those of threads that serve already are theirs alone to look at. */
+	return i >= session->thread_count && mailbox_is_full(mailbox) && (session->started || session->state->crashed || is_rename(mailbox));
 }
 
 static void *answer_all(void *arg)
