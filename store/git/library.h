@@ -31,8 +31,8 @@
 	X(odb_backend_data_alloc) X(odb_backend_data_free) X(odb_backend_pack) X(odb_exists) \
 	X(odb_exists_ext) X(odb_free) X(odb_hash) X(odb_init_backend) X(odb_new) X(odb_object_data) \
 	X(odb_object_free) X(odb_object_size) X(odb_object_type) X(odb_read) X(odb_read_header) \
-	X(odb_refresh) X(reference_free) X(reference_iterator_free) X(reference_iterator_new) \
-	X(reference_name_is_valid) X(reference_name_to_id) X(reference_next_name) \
+	X(odb_refresh) X(reference_free) \
+	X(reference_name_is_valid) X(reference_name_to_id) \
 	X(repository_commondir) X(repository_free) X(repository_init_ext) \
 	X(repository_init_options_init) X(repository_open_bare) X(repository_set_odb) \
 	X(revparse_single) X(transaction_commit) \

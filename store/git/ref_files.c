@@ -369,6 +369,78 @@ static int load_top(struct loading *loading)
 	return r;
 }
 
+/* ---- names alone ---- */
+
+static int load_name(struct loading *loading, const char *path)
+{
+	struct ref_file *ref;
+	struct stat st;
+
+	if (fstatat(loading->fd, path, &st, 0) < 0 || !S_ISREG(st.st_mode))
+		return 0;
+	ref = add_ref(loading->files, path, strlen(path));
+	if (!ref)
+		return -ENOMEM;
+	ref->loose = true;
+	return 0;
+}
+
+static void keep_prefix(struct ref_files *files, const char *prefix)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < files->count; i++) {
+		struct ref_file *ref = &files->refs[i];
+
+		if (strncmp(ref->name, prefix, strlen(prefix)) == 0) {
+			files->refs[kept++] = *ref;
+			continue;
+		}
+		free(ref->name);
+		free(ref->problem);
+	}
+	files->count = kept;
+}
+
+static int check_packed(const struct ref_files *files, struct error *err)
+{
+	for (size_t i = 0; i < files->count; i++)
+		if (files->refs[i].problem)
+			return error_set(err, -EBADMSG, "'%s': %s", files->refs[i].name, files->refs[i].problem);
+	return 0;
+}
+
+int ref_files_names(const char *path, const char *prefix, struct ref_files *ret, struct error *err)
+{
+	cleanup_ref_files struct ref_files files = REF_FILES_INIT;
+	cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct error problem = ERROR_INIT;
+	CLEANUP(loading_release) struct loading loading = { .fd = fd, .files = &files, .err = &problem };
+	cleanup_free char *directory = strndup(prefix, (size_t)(strrchr(prefix, '/') - prefix));
+	int r;
+
+	if (fd < 0)
+		return error_errno(err, errno, "open '%s'", path);
+	r = directory ? walk_files(&loading, directory, load_name) : -ENOMEM;
+	if (r == -ENOTDIR) /* a ref is where others are looked for */
+		r = 0;
+	/* Behind the loose ones: what is packed meanwhile is seen twice, and not never. */
+	if (r == 0)
+		r = load_packed(&loading);
+	if (r == 0)
+		r = check_packed(&files, &problem);
+	if (r < 0)
+		return problem.message[0] ? error_set(err, r, "refs of '%s': %s", path, problem.message) :
+					    error_errno(err, -r, "refs of '%s'", path);
+	keep_prefix(&files, prefix);
+	drop_hidden(&files);
+	*ret = files;
+	files = (struct ref_files)REF_FILES_INIT;
+	return 0;
+}
+
+/* ---- all of them ---- */
+
 int ref_files_load(const char *path, struct ref_files *ret, struct error *err)
 {
 	cleanup_ref_files struct ref_files files = REF_FILES_INIT;

@@ -45,6 +45,11 @@ void ref_files_release(struct ref_files *files);
 
 /* PATH: of the repository. */
 int ref_files_load(const char *path, struct ref_files *ret, struct error *err);
+/*
+ * The names alone of those that begin with PREFIX ("refs/veneer/"), in order; nothing else of *RET is set but LOOSE. What is neither a file
+ * nor a symlink to one is passed over. -EBADMSG: packed-refs is damaged.
+ */
+int ref_files_names(const char *path, const char *prefix, struct ref_files *ret, struct error *err);
 /* NULL: there is none. */
 const struct ref_file *ref_files_find(const struct ref_files *files, const char *name);
 /* Does each ref of A name the same in B, and the other way round? */

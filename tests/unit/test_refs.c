@@ -251,6 +251,27 @@ Test(refs, refs_each_in_order)
 	must_pass(repo_refs_each(repo, "refs/nothing/", ref_row, &all, &err));
 }
 
+/* What an editor or somebody at work leaves below refs/: the others are there all the same. */
+Test(refs, what_is_no_ref_hides_none)
+{
+	cleanup_strbuf struct strbuf got = STRBUF_INIT;
+
+	make_commits();
+	free(shell("for r in x/active x/patches/a y/active; do git update-ref refs/veneer/$r %s; done; cd git/refs; ln -s nowhere a; ln -s heads b; cd veneer; "
+		   "ln -s nowhere a; cp x/patches/a x/patches/a~; mkdir -p x/patches/b.lock .d; cp x/patches/a x/patches/b.lock/c; cp x/patches/a .d/x; "
+		   "ln -s nowhere x/patches/0; mkfifo x/patches/1; cp x/patches/a x/.active.swp",
+		hex_of(&commits[0])));
+	must_pass(repo_refs_each(repo, "refs/veneer/", ref_row, &got, &err));
+	cr_assert_str_eq(got.buf, "x/active x/patches/a y/active ");
+	free(shell("rm git/refs/veneer/x/patches/1 && git pack-refs --all 2>&1")); /* git waits for somebody at the other end */
+	strbuf_reset(&got);
+	must_pass(repo_refs_each(repo, "refs/veneer/", ref_row, &got, &err));
+	cr_assert_str_eq(got.buf, "x/active x/patches/a y/active ");
+	free(shell("echo garbage >>git/packed-refs"));
+	must_fail(repo_refs_each(repo, "refs/veneer/", ref_row, &got, &err), -EBADMSG);
+	must_name("packed-refs");
+}
+
 Test(refs, a_corrupt_ref_is_named)
 {
 	struct oid oid;
