@@ -26,5 +26,8 @@ int ask_until_answered(const struct target *target, struct control **control, st
 		*control = next;
 		r = control_call(*control, question, target->lock_fd, ret_reply, &problem);
 	}
+	/* It may be at it still, with the same lock: that is not given back in order by this process. */
+	if (r == -ETIMEDOUT)
+		store_lock_doubt(target->lock_fd);
 	return r < 0 ? error_set(err, r, "%s", problem.message) : 0;
 }

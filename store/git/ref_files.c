@@ -156,7 +156,7 @@ static int look_at_lock(struct loading *loading, const char *path)
 	struct stat st;
 
 	if (fstatat(loading->fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
-		st.st_mtime + REF_LOCK_STALE_SECONDS >= time(NULL))
+		!ref_lock_is_stale(st.st_mtime, time(NULL)))
 		return 0;
 	return add_path(&loading->files->locks, &loading->files->lock_count, path);
 }

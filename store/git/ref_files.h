@@ -22,6 +22,11 @@
 
 /* From which age on a lock file is a dead process's: git holds one for milliseconds. A crash must not block a ref for ever. */
 #define REF_LOCK_STALE_SECONDS 5
+/* Of a lock file whose last change was at CHANGED_S, at NOW_S. One of the future was written before the clock was set back. */
+static inline bool ref_lock_is_stale(int64_t changed_s, int64_t now_s)
+{
+	return changed_s + REF_LOCK_STALE_SECONDS < now_s || changed_s > now_s + REF_LOCK_STALE_SECONDS;
+}
 
 struct ref_file {
 	char *name; /* owned; "refs/…" */

@@ -93,7 +93,7 @@ static int lock_break_stale(int directory, const char *lock)
 		return -errno;
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return -errno;
-	if ((opened.st_mode & 0222) && opened.st_mtime + REF_LOCK_STALE_SECONDS >= time(NULL))
+	if ((opened.st_mode & 0222) && !ref_lock_is_stale(opened.st_mtime, time(NULL)))
 		return -EBUSY;
 	if (fstatat(directory, lock, &named, AT_SYMLINK_NOFOLLOW) < 0 || named.st_ino != opened.st_ino)
 		return 0;

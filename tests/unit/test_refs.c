@@ -97,6 +97,16 @@ static double seconds_since(const struct timespec *begin)
 }
 
 /* Ours, which nobody may write to: that its process is dead is seen at once. */
+/* One that a dead process left before the clock was set back is as old as any. */
+Test(refs, a_lock_of_the_future_is_broken)
+{
+	make_commits();
+	free(shell("mkdir -p git/refs/veneer/x && touch -d '3 days' git/" A ".lock"));
+	must_pass(repo_refs_update(repo, (struct ref_update[]){ { A, commits[0], false, { { 0 } } } }, 1, &err));
+	assert_oid(ref(A), commits[0]);
+	free(shell("test -z \"$(find git -name '*.lock')\""));
+}
+
 Test(refs, our_own_lock_of_a_dead_process_is_broken_at_once)
 {
 	struct timespec begin;
