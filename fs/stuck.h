@@ -14,4 +14,11 @@
  */
 bool process_is_stuck(pid_t pid);
 
+/*
+ * Was process PID killed, and cannot end, for the kernel holds what is left of its threads in uninterruptible sleep? None of them ever runs the
+ * program's own code again: SIGKILL waits for it on its way back. What it sleeps in may have to wait for another process to serve: a notice to the kernel waits for
+ * a directory that somebody has locked who waits for an answer.
+ */
+bool process_lingers(pid_t pid);
+
 #endif

@@ -2,6 +2,7 @@
 #include "fs/supervisor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -24,6 +25,10 @@
 
 #define DELAY_MIN_MS 10
 #define DELAY_MAX_MS 1000
+#define OPEN_THREAD O_EXCL /* PIDFD_THREAD, Linux 6.9 */
+#define END_MS 50	   /* that a killed worker has to end, before it is seen whether it lingers */
+#define END_POLL_MS 2
+#define LOOK_MS 1000	   /* how often it is looked at whether a worker lingers, where nothing says that it does */
 #define SAY_WHY_MS 500 /* for another program that has refused, before it is ended */
 #define TAKE_IN_MS 10 /* how long what the worker sends may wait in its socket */
 
@@ -34,6 +39,7 @@ struct supervisor {
 	struct service *service; /* owned; NULL: nobody manages this service */
 	int signal_fd;
 	pid_t pid, worker, watcher;
+	int worker_fd; /* readable when the worker's first thread has ended; -EBADF: the kernel cannot say so */
 	bool ready;	  /* a worker has served */
 	bool over;	  /* nothing is left to do */
 	bool serves;	  /* this one does */
@@ -144,12 +150,18 @@ static int start_worker(struct supervisor *supervisor)
 {
 	pid_t pid;
 
+	cleanup_closep(&supervisor->worker_fd);
+	supervisor->worker_fd = -EBADF;
 	supervisor->state->workers++;
 	pid = fork();
 	if (pid == 0)
 		be_worker(supervisor, supervisor->state->workers == 1);
 	supervisor->serves = false;
 	supervisor->worker = pid;
+	if (pid > 0)
+		supervisor->worker_fd = pidfd_open(pid, OPEN_THREAD);
+	if (supervisor->worker_fd < 0)
+		supervisor->worker_fd = -EBADF;
 	if (pid > 0 && supervisor->stopping)
 		kill(pid, supervisor->stopping);
 	return pid < 0 ? -errno : 0;
@@ -286,6 +298,35 @@ static void reap(struct supervisor *supervisor)
 	}
 }
 
+/*
+ * The worker was killed, and cannot end before another one answers what the kernel waits for on its behalf (fs/stuck.h). It is let go of: it is reaped when it
+ * ends.
+ */
+static void leave_lingering(struct supervisor *supervisor)
+{
+	log_message(LOG_WARNING, "the worker (process %d) was killed while the kernel holds one of its threads", (int)supervisor->worker);
+	supervisor->worker = -1;
+	supervisor->state->crashed = 0;
+	start_another(supervisor, judge(supervisor, END_KILLED));
+}
+
+/* Its first thread has ended: the others follow at once, or it lingers. */
+static void await_end(struct supervisor *supervisor)
+{
+	const pid_t ending = supervisor->worker;
+
+	for (int waited = 0; waited < END_MS; waited += END_POLL_MS) {
+		struct pollfd signals = { supervisor->signal_fd, POLLIN, 0 };
+
+		reap(supervisor);
+		if (supervisor->over || supervisor->worker != ending)
+			return;
+		poll(&signals, 1, END_POLL_MS); /* SIGCHLD says so */
+	}
+	if (process_lingers(ending))
+		leave_lingering(supervisor);
+}
+
 /* ---- another program instead of this one ---- */
 
 /* What it has to be ended by, if it comes to that; -EBADF: it cannot be told who it is. */
@@ -312,8 +353,13 @@ static int end_worker(struct supervisor *supervisor, struct error *err)
 	if (process_is_stuck(supervisor->worker))
 		return error_set(err, -EBUSY, "the worker waits for a disk that does not answer, and could not be ended");
 	kill(supervisor->worker, SIGKILL);
-	while (waitpid(supervisor->worker, &status, 0) < 0 && errno == EINTR)
-		;
+	for (int waited = 0; waitpid(supervisor->worker, &status, WNOHANG) == 0; waited += END_POLL_MS) {
+		if (waited >= END_MS && process_lingers(supervisor->worker)) {
+			status = SIGKILL;
+			break;
+		}
+		sleep_ms(END_POLL_MS);
+	}
 	supervisor->worker = -1;
 	if (WIFEXITED(status)) {
 		supervisor->status = WEXITSTATUS(status);
@@ -417,16 +463,24 @@ static void take_in(struct supervisor *supervisor)
 
 static void loop(struct supervisor *supervisor)
 {
-	struct pollfd fds[2] = { { supervisor->signal_fd, POLLIN, 0 }, { keeper_fd(supervisor->config->keeper), POLLIN, 0 } };
+	struct pollfd fds[3] = { { supervisor->signal_fd, POLLIN, 0 }, { -EBADF, POLLIN, 0 }, { keeper_fd(supervisor->config->keeper), POLLIN, 0 } };
 	struct signalfd_siginfo signal;
 	bool taken = false; /* just now: what else is sent may wait */
 
 	while (!supervisor->over) {
-		if (poll(fds, taken ? 1 : 2, taken ? TAKE_IN_MS : service_store(supervisor->service)) < 0)
+		int wait_ms = taken ? TAKE_IN_MS : service_store(supervisor->service), ready;
+
+		if (wait_ms < 0 || wait_ms > LOOK_MS)
+			wait_ms = LOOK_MS;
+		fds[1].fd = supervisor->worker_fd;
+		ready = poll(fds, taken ? 2 : 3, wait_ms);
+		if (ready < 0)
 			continue;
-		taken = !taken && fds[1].revents;
+		taken = !taken && fds[2].revents;
 		if (taken)
 			take_in(supervisor);
+		if (fds[1].revents || (ready == 0 && supervisor->worker > 0 && process_lingers(supervisor->worker)))
+			await_end(supervisor);
 		if (!(fds[0].revents & POLLIN) || read(supervisor->signal_fd, &signal, sizeof signal) != sizeof signal)
 			continue;
 		if (signal.ssi_signo == SIGCHLD)
@@ -442,7 +496,7 @@ static void loop(struct supervisor *supervisor)
 int supervisor_run(const struct supervisor_config *config)
 {
 	struct supervisor supervisor = { .config = config, .state = worker_state_of(config->shared), .signal_fd = -EBADF, .pid = getpid(),
-		.watcher = -1, .status = 1 };
+		.watcher = -1, .worker_fd = -EBADF, .status = 1 };
 	struct error err = ERROR_INIT;
 	sigset_t signals;
 	int r;
@@ -474,6 +528,7 @@ int supervisor_run(const struct supervisor_config *config)
 		service_forget(supervisor.service);
 	service_free(supervisor.service);
 	stop_watcher(&supervisor);
+	cleanup_closep(&supervisor.worker_fd);
 	if (supervisor.signal_fd >= 0)
 		close(supervisor.signal_fd);
 	sigprocmask(SIG_SETMASK, &supervisor.before, NULL);

@@ -18,6 +18,7 @@
 #include "fs/handover.h"
 #include "fs/mounts.h"
 #include "fs/service.h"
+#include "fs/stuck.h"
 #include "store/base/cleanup.h"
 #include "store/base/clock.h"
 #include "store/base/log.h"
@@ -210,7 +211,9 @@ static void begin_anew(struct daemon *daemon, const struct error *why)
 static int check_ended(const struct daemon *daemon, pid_t before, struct error *err)
 {
 	for (int waited = 0; waited <= ENDING_WAIT_MS; waited += ENDING_POLL_MS) {
-		if (kill(before, 0) < 0 || worker_state_owner(daemon->shared) == 0)
+		pid_t owner = worker_state_owner(daemon->shared);
+
+		if (kill(before, 0) < 0 || owner == 0 || process_lingers(owner))
 			return 0;
 		nanosleep(&(struct timespec){ .tv_nsec = ENDING_POLL_MS * 1000000L }, NULL);
 	}

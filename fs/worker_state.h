@@ -109,7 +109,7 @@ static inline void worker_state_ended(struct worker_state *state, uint32_t index
 
 /*
  * This process is the one that writes here, once that has returned, and until it ends: whoever was it before is gone, with all his
- * threads. A lock of fcntl(2), which belongs to the process and is let go of by the kernel after its memory. 0 or a negative errno.
+ * threads, or lingers (fs/stuck.h). A lock of fcntl(2), which belongs to the process and is let go of by the kernel after its memory. 0 or a negative errno.
  */
 int worker_state_own(const struct shared *shared);
 /* Who that is now; 0: nobody. */

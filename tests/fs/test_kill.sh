@@ -104,6 +104,41 @@ case_during_switches() {
 	fs_umount thing "$BASE"
 }
 
+# The worker is killed while the kernel holds one of its threads: it is told of a switch, and waits for a look-up, which waits for an
+# answer. Such a process does not end before there is another worker.
+case_while_it_tells() {
+	fs_setup
+	BASE=$SCRATCH/base
+	mkdir -p "$BASE/d"
+	local i lookers=()
+	for i in {1..200}; do echo old >"$BASE/d/$i"; done
+	fs_component thing "$BASE"
+	cp -a "$BASE" "$SCRATCH/new"
+	for i in {1..200}; do echo new >"$SCRATCH/new/d/$i"; done
+	fs_create thing -m patch --from "$SCRATCH/new" >/dev/null
+	fs_mount thing "$BASE" --io cached
+	for i in 1 2 3 4; do
+		perl -e 'my $n = 0; while (1) { stat("$ARGV[0]/d/none-$$-" . $n++); stat("$ARGV[0]/d/" . (1 + $n % 200)) }' "$BASE" &
+		lookers+=($!)
+		fs_remember_pid $!
+	done
+	for ((i = 0; i < $(fs_count 30 10); i++)); do
+		{ sleep "0.0$((RANDOM % 3))$((RANDOM % 10))"; kill -KILL "$(worker_process)"; } 2>/dev/null &
+		if [ $((i % 2)) = 0 ]; then T=30 v apply thing >/dev/null 2>&1 || :; else T=30 v revert thing >/dev/null 2>&1 || :; fi
+		wait $! || :
+		T=20 t stat "$BASE/d/no-such-name-$i" >/dev/null 2>&1 || [ $? = 1 ] || fail "round $i: nobody answers: $(ps -o pid,stat,wchan:30,comm --ppid "$FS_DAEMON")"
+	done
+	kill "${lookers[@]}"
+	assert_match 'was killed while the kernel holds one of its threads' "$(cat "$FS_LOG")" 'the log'
+	fs_wait_for 30 shows_what_the_ref_says_in_d || fail "'d/1' has '$(cat "$BASE/d/1")', and active is $(fs_ref thing/active)"
+	fs_umount thing "$BASE"
+}
+shows_what_the_ref_says_in_d() {
+	local wanted=new
+	[ "$(fs_ref thing/active)" != "$(fs_ref thing/base)" ] || wanted=old
+	[ "$(t cat "$BASE/d/1" "$BASE/d/200" | sort -u)" = $wanted ]
+}
+
 # In cached mode who has read it reads on while the worker is stopped.
 case_warm_while_stopped() {
 	mounted_base --io cached
