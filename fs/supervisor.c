@@ -26,7 +26,7 @@
 #define DELAY_MIN_MS 10
 #define DELAY_MAX_MS 1000
 #define OPEN_THREAD O_EXCL /* PIDFD_THREAD, Linux 6.9 */
-#define END_MS 50	   /* that a killed worker has to end, before it is seen whether it lingers */
+#define END_MS 20	   /* that a killed worker has to end, before it is seen whether it lingers */
 #define END_POLL_MS 2
 #define LOOK_MS 1000	   /* how often it is looked at whether a worker lingers, where nothing says that it does */
 #define SAY_WHY_MS 500 /* for another program that has refused, before it is ended */
@@ -304,6 +304,14 @@ static void reap(struct supervisor *supervisor)
  */
 static void leave_lingering(struct supervisor *supervisor)
 {
+	struct keeper_report report = KEEPER_REPORT_INIT;
+
+	keeper_take_in(supervisor->config->keeper, &report);
+	hear(supervisor, &report);
+	if (report.successor >= 0)
+		close(report.successor);
+	if (!supervisor->ready)
+		return; /* the first one, whose mount does not answer yet: its end is waited for */
 	log_message(LOG_WARNING, "the worker (process %d) was killed while the kernel holds one of its threads", (int)supervisor->worker);
 	supervisor->worker = -1;
 	supervisor->state->crashed = 0;
