@@ -25,7 +25,7 @@
 #include "store/object.h"
 
 #define THREADS_MIN 4u
-#define THREADS_MAX 16u
+#define THREADS_MAX 12u /* MAILBOXES less some, for when all threads wait (fs/healer.h) */
 #define FDS_MIN 16u
 #define FDS_MAX 1024u
 #define CONTROL_WAIT_MS 10000 /* for a daemon that is about to let go, or to mount */
