@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/mounts.h"
@@ -150,6 +151,7 @@ int bare_begin(struct error *err)
 	const char *value = getenv(RETURN_TO);
 	int r = repo_prepare(err); /* what will be mapped is */
 
+	tzset(); /* and what gmtime_r(3) reads once was read */
 	if (r < 0)
 		return r;
 	if (value) {

@@ -725,6 +725,7 @@ int daemon_run(const char *store_path, const char *name, const struct mount_opti
 	daemon.ready = ready;
 	daemon.ready_arg = arg;
 	daemon_raise_fd_limit();
+	tzset(); /* the first gmtime_r(3) would read the time zone, which may lie under the mount by then */
 	r = daemon_resume(&daemon, &resumes, &err);
 	if (r == 0 && !resumes)
 		r = begin(&daemon, &err);
