@@ -13,11 +13,11 @@
 # nothing of one point is left for the next, all paths are as they were, and a worker that mounts something disturbs nobody.
 #
 # Environment: VENEER_CRASH=full for every point; else, where a command has many, every k-th, from a start that changes with each run
-# (VENEER_CRASH_START sets it, to do one again). VENEER_CRASH_POINTS: how many each kind of fault has then (30). VENEER_CRASH_ONLY="KIND N": that point alone.
+# (VENEER_CRASH_START sets it, to do one again). VENEER_CRASH_POINTS: how many each kind of fault has then (12). VENEER_CRASH_ONLY="KIND N": that point alone.
 
 . "$(dirname "${BASH_SOURCE[0]}")/../fs/lib.sh"
 
-CRASH_POINTS=${VENEER_CRASH_POINTS:-30}
+CRASH_POINTS=${VENEER_CRASH_POINTS:-12}
 CRASH_START=${VENEER_CRASH_START:-$(($(date +%s) % 1000))}
 export VENEER_CRASH_START=$CRASH_START
 KINDS='kill kill-after ENOSPC EIO full short'

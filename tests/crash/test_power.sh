@@ -325,8 +325,8 @@ killed_first() {
 	power_verify "$2"
 }
 
-case_ext4_killed_first() { killed_first ext4 20; }
-case_btrfs_killed_first() { killed_first btrfs 20; }
+case_ext4_killed_first() { killed_first ext4 10; }
+case_btrfs_killed_first() { killed_first btrfs 10; }
 
 # ---- it notices ----
 

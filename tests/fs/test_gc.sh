@@ -350,7 +350,7 @@ case_killed() {
 	for i in $(seq 1 12); do patch "p$i" "$((i % 10))"; g -c gc.auto=0 repack -dq; done
 	must v apply app a
 	cp -a "$STORE" "$SCRATCH/pristine"
-	for i in $(seq 1 "$(fs_count 40 10)"); do
+	for i in $(seq 1 "$(fs_count 12 6)"); do
 		rm -rf "$STORE"
 		cp -a "$SCRATCH/pristine" "$STORE"
 		g update-ref -d refs/veneer/app/patches/p5
