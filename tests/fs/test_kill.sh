@@ -45,10 +45,17 @@ kill_under_load() {
 	rm -rf "$BASE"/[0-9]
 	# What the kernel still remembers of files without a name it may forget now.
 	fs_wait_for 2 no_more_descriptors "$before" || echo 2 >/proc/sys/vm/drop_caches
-	fs_wait_for 5 no_more_descriptors "$before" || fail "descriptors of the supervisor: $before before, $(descriptors "$FS_DAEMON") after"
+	fs_wait_for 5 no_more_descriptors "$before" || fail "descriptors of the supervisor: $before before, $(more_descriptors)"
 	after_kib=$(resident "$FS_DAEMON")
 	fs_sanitized || [ "$after_kib" -le $((before_kib + 2048)) ] || fail "memory of the supervisor: $before_kib KiB before, $after_kib after"
 	fs_umount thing "$BASE"
+}
+# How many there are, which, and how many when the kernel has forgotten pages, too.
+more_descriptors() {
+	echo "$(descriptors "$FS_DAEMON") after: $(ls -l "/proc/$FS_DAEMON/fd" | sed -n 's/.*-> \(.*(deleted)\)/\1;/p' | tr '\n' ' ')"
+	echo 3 >/proc/sys/vm/drop_caches
+	sleep 2
+	echo "$(descriptors "$FS_DAEMON") without cached pages"
 }
 no_more_descriptors() { [ "$(descriptors "$FS_DAEMON")" -le "$1" ]; }
 
