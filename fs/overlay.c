@@ -30,7 +30,12 @@ static void adopt(void *arg, uint64_t key, int fd)
 	if (!KEEP_IS_NODE(key))
 		return;
 	if (node_get(overlay->nodes, key, &info) == 0) {
-		fdcache_adopt(overlay->fds, key, fd);
+		/*
+		 * Its last name may be gone, and the worker was killed before it could note that: whoever takes the name away again finds none. If it has one
+		 * still, the next look-up says so.
+		 */
+		if (fdcache_adopt(overlay->fds, key, fd) == 0)
+			node_set_pinned(overlay->nodes, key, true);
 	} else {
 		close(fd);
 		keeper_drop(overlay->config.keeper, key);
