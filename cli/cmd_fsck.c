@@ -92,14 +92,6 @@ static int show(const struct context *ctx, const struct fsck_report *report, str
 	return context_write(&sb, err);
 }
 
-static void show_progress(void *arg, const char *what, uint64_t done, uint64_t bytes)
-{
-	struct progress *progress = arg;
-
-	progress->what = what;
-	progress_update(progress, done, bytes);
-}
-
 /* ---- who serves what was made again ---- */
 
 #define TOLD_AT_ONCE 1000u /* objects in a packet, see CONTROL_PACKET_MAX */
@@ -150,7 +142,7 @@ int cmd_fsck(struct context *ctx, struct error *err)
 		.names = context_argument(ctx, 0) ? ctx->options.arguments : NULL,
 		.repair = options_has(&ctx->options, "repair"),
 		.open_base = mount_open_base,
-		.progress = show_progress,
+		.progress = progress_show,
 		.progress_arg = &progress,
 	};
 	int r;

@@ -90,21 +90,13 @@ static int show(const struct context *ctx, const struct gc_report *report, struc
 	return r;
 }
 
-static void show_progress(void *arg, const char *what, uint64_t done, uint64_t bytes)
-{
-	struct progress *progress = arg;
-
-	progress->what = what;
-	progress_update(progress, done, bytes);
-}
-
 int cmd_gc(struct context *ctx, struct error *err)
 {
 	cleanup_store struct store *store = NULL;
 	cleanup_gc_report struct gc_report report = GC_REPORT_INIT;
 	cleanup_progress struct progress progress = { .active = false };
 	cleanup_store_lock int lock = -EBADF;
-	struct gc_options options = { .dry_run = context_dry_run(ctx), .in_use = served_objects_ask, .progress = show_progress,
+	struct gc_options options = { .dry_run = context_dry_run(ctx), .in_use = served_objects_ask, .progress = progress_show,
 		.progress_arg = &progress };
 	int r = parse_grace(ctx, &options.grace_seconds, err);
 

@@ -50,6 +50,14 @@ void progress_update(void *arg, uint64_t done_files, uint64_t done_bytes)
 	progress->shown_at_ms = now;
 }
 
+void progress_show(void *arg, const char *what, uint64_t done_files, uint64_t done_bytes)
+{
+	struct progress *progress = arg;
+
+	progress->what = what;
+	progress_update(progress, done_files, done_bytes);
+}
+
 void progress_end(struct progress *progress)
 {
 	if (progress->shown)

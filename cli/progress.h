@@ -16,6 +16,8 @@ struct progress {
 void progress_begin(struct progress *progress, const struct context *ctx, const char *what);
 /* A progress_fn, see store/component.h; ARG is the struct progress. */
 void progress_update(void *arg, uint64_t done_files, uint64_t done_bytes);
+/* The same of work that has several parts: WHAT (borrowed) is this one's. */
+void progress_show(void *arg, const char *what, uint64_t done_files, uint64_t done_bytes);
 /* Wipe the line. */
 void progress_end(struct progress *progress);
 #define cleanup_progress __attribute__((cleanup(progress_end)))

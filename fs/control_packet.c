@@ -7,14 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/passing.h"
 #include "store/base/cleanup.h"
 #include "store/base/lock.h"
 #include "store/component.h"
-
-union ancillary {
-	struct cmsghdr header;
-	char space[CMSG_SPACE(sizeof(int))];
-};
 
 int control_address(int run_fd, const char *name, struct sockaddr_un *ret)
 {
@@ -52,40 +48,20 @@ void control_unlock(int run_fd, const char *name, int lock_fd)
 
 int control_send(int fd, const char *text, int passed_fd, int flags)
 {
-	union ancillary ancillary;
-	struct iovec iov = { (void *)text, strlen(text) };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	const struct passing packet = { .data = text, .size = strlen(text), .fds = &passed_fd, .fd_count = passed_fd >= 0 };
 
-	if (passed_fd >= 0) {
-		memset(&ancillary, 0, sizeof ancillary);
-		ancillary.header.cmsg_level = SOL_SOCKET;
-		ancillary.header.cmsg_type = SCM_RIGHTS;
-		ancillary.header.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&ancillary.header), &passed_fd, sizeof(int));
-		message.msg_control = &ancillary;
-		message.msg_controllen = sizeof ancillary;
-	}
-	return sendmsg(fd, &message, flags | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return passing_send(fd, &packet, flags);
 }
 
 ssize_t control_receive(int fd, char *buf, size_t size, int flags, int *ret_fd)
 {
-	union ancillary ancillary;
-	struct iovec iov = { buf, size };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ancillary,
-		.msg_controllen = sizeof ancillary };
-	struct cmsghdr *header;
-	ssize_t n;
+	bool cut;
+	ssize_t n = passing_receive(fd, buf, size, ret_fd, 1, flags, &cut);
 
+	if (n < 0 || !cut)
+		return n;
+	if (*ret_fd >= 0)
+		close(*ret_fd);
 	*ret_fd = -EBADF;
-	do
-		n = recvmsg(fd, &message, flags | MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	header = CMSG_FIRSTHDR(&message);
-	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-		header->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(ret_fd, CMSG_DATA(header), sizeof(int));
-	return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : n;
+	return -EMSGSIZE;
 }

@@ -8,26 +8,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "fs/passing.h"
 #include "store/base/cleanup.h"
 
 #define WAIT_FOREVER (-1)
-#define PACKET_FDS_MAX 128u /* the kernel takes 253 */
-
 enum word { WORD_OFFER = 1, WORD_ACCEPTED, WORD_KEPT, WORD_END, WORD_SERVES, WORD_YOURS, WORD_REFUSED };
 
 struct packet {
 	uint32_t word;
 	uint32_t count;		/* of what is kept: keys, and as many descriptors; of what is accepted: by which process */
-	uint64_t keys[PACKET_FDS_MAX];
+	uint64_t keys[PASSING_FDS_MAX];
 	struct error err;	/* of what is refused */
-	int fds[PACKET_FDS_MAX]; /* that come along; -EBADF behind the last */
+	int fds[PASSING_FDS_MAX]; /* that come along; -EBADF behind the last */
 };
 #define PACKET_BYTES offsetof(struct packet, fds)
-
-union passed {
-	struct cmsghdr header;
-	char room[CMSG_SPACE(PACKET_FDS_MAX * sizeof(int))];
-};
 
 static int wait_for(int channel, short events, int wait_ms, struct error *err)
 {
@@ -50,77 +44,43 @@ static int gone(struct error *err)
 /* With its first FD_COUNT descriptors, which stay the caller's. */
 static int say(int channel, const struct packet *packet, size_t fd_count, struct error *err)
 {
-	union passed control = { .room = { 0 } };
-	struct iovec part = { (void *)packet, PACKET_BYTES };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
-	struct cmsghdr *passed;
-	ssize_t n;
-	int r;
+	const struct passing passing = { .data = packet, .size = PACKET_BYTES, .fds = packet->fds, .fd_count = fd_count };
 
-	if (fd_count > 0) {
-		message.msg_control = control.room;
-		message.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-		passed = CMSG_FIRSTHDR(&message);
-		passed->cmsg_level = SOL_SOCKET;
-		passed->cmsg_type = SCM_RIGHTS;
-		passed->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-		memcpy(CMSG_DATA(passed), packet->fds, fd_count * sizeof(int));
-	}
 	for (;;) {
-		r = wait_for(channel, POLLOUT, HANDOVER_WAIT_MS, err);
+		int r = wait_for(channel, POLLOUT, HANDOVER_WAIT_MS, err);
+
 		if (r < 0)
 			return r;
-		n = sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (n >= 0)
-			return 0;
-		if (errno == EPIPE || errno == ECONNRESET)
+		r = passing_send(channel, &passing, MSG_DONTWAIT);
+		if (r == -EPIPE || r == -ECONNRESET)
 			return gone(err);
-		if (errno != EINTR && errno != EAGAIN)
-			return error_errno(err, errno, "speak to the other process");
+		if (r != -EAGAIN)
+			return r < 0 ? error_errno(err, -r, "speak to the other process") : 0;
 	}
-}
-
-static void take_fds(struct msghdr *message, struct packet *ret)
-{
-	struct cmsghdr *passed = CMSG_FIRSTHDR(message);
-	size_t count = 0;
-
-	if (passed && passed->cmsg_level == SOL_SOCKET && passed->cmsg_type == SCM_RIGHTS) {
-		count = (passed->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		memcpy(ret->fds, CMSG_DATA(passed), count * sizeof(int));
-	}
-	for (; count < PACKET_FDS_MAX; count++)
-		ret->fds[count] = -EBADF;
 }
 
 static void close_fds(struct packet *packet)
 {
-	for (size_t i = 0; i < PACKET_FDS_MAX && packet->fds[i] >= 0; i++)
+	for (size_t i = 0; i < PASSING_FDS_MAX && packet->fds[i] >= 0; i++)
 		close(packet->fds[i]);
 }
 
 /* The next packet, and its descriptors. */
 static int hear_any(int channel, int wait_ms, struct packet *ret, struct error *err)
 {
-	union passed control;
-	struct iovec part = { ret, PACKET_BYTES };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room };
+	int r = wait_for(channel, POLLIN, wait_ms, err);
 	ssize_t n;
-	int r;
+	bool cut;
 
 	ret->fds[0] = -EBADF;
-	r = wait_for(channel, POLLIN, wait_ms, err);
 	if (r < 0)
 		return r;
-	do
-		n = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n == 0 || (n < 0 && errno == ECONNRESET))
+	n = passing_receive(channel, ret, PACKET_BYTES, ret->fds, PASSING_FDS_MAX, 0, &cut);
+	if (n == 0 || n == -ECONNRESET)
 		return gone(err);
 	if (n < 0)
-		return error_errno(err, errno, "listen to the other process");
-	take_fds(&message, ret);
-	if (n == PACKET_BYTES && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+		return error_errno(err, (int)-n, "listen to the other process");
+	if (n == PACKET_BYTES && !cut)
 		return 0;
 	close_fds(ret);
 	return error_set(err, -EPROTO, "the other process speaks otherwise");
@@ -194,7 +154,7 @@ static void give_one(void *arg, uint64_t key, int fd)
 
 	giving->packet.keys[giving->packet.count] = key;
 	giving->packet.fds[giving->packet.count++] = fd;
-	if (giving->packet.count == PACKET_FDS_MAX)
+	if (giving->packet.count == PASSING_FDS_MAX)
 		give(giving);
 }
 
@@ -262,7 +222,7 @@ int handover_take(int channel, struct keeper *keeper, struct error *err)
 
 		if (r < 0)
 			return r;
-		for (i = 0; i < PACKET_FDS_MAX && packet.fds[i] >= 0; i++) {
+		for (i = 0; i < PASSING_FDS_MAX && packet.fds[i] >= 0; i++) {
 			if (packet.word == WORD_KEPT && i < packet.count && put == 0)
 				put = keeper_put(keeper, packet.keys[i], packet.fds[i]);
 			else

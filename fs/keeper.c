@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "fs/passing.h"
 #include "store/base/cleanup.h"
 #include "store/base/log.h"
 
@@ -225,28 +226,9 @@ void keeper_each(const struct keeper *keeper, void (*fn)(void *arg, uint64_t key
 
 static int send_message(struct keeper *keeper, const struct message *message, size_t size, int fd)
 {
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec part = { (void *)message, size };
-	struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1 };
-	struct cmsghdr *passed;
-	ssize_t n;
+	const struct passing packet = { .data = message, .size = size, .fds = &fd, .fd_count = fd >= 0 };
 
-	if (fd >= 0) {
-		header.msg_control = control.room;
-		header.msg_controllen = sizeof control.room;
-		passed = CMSG_FIRSTHDR(&header);
-		passed->cmsg_level = SOL_SOCKET;
-		passed->cmsg_type = SCM_RIGHTS;
-		passed->cmsg_len = CMSG_LEN(sizeof fd);
-		memcpy(CMSG_DATA(passed), &fd, sizeof fd);
-	}
-	do
-		n = sendmsg(keeper->ends[1], &header, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+	return passing_send(keeper->ends[1], &packet, 0);
 }
 
 #define SHORT_MESSAGE offsetof(struct message, err)
@@ -287,25 +269,9 @@ int keeper_fd(const struct keeper *keeper)
 /* false: nothing is there. */
 static bool receive(struct keeper *keeper, struct message *ret, int *ret_fd)
 {
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec part = { ret, sizeof *ret };
-	struct msghdr header = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room };
-	struct cmsghdr *passed;
-	ssize_t n;
+	bool cut;
 
-	*ret_fd = -EBADF;
-	do
-		n = recvmsg(keeper->ends[0], &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n < (ssize_t)SHORT_MESSAGE)
-		return false;
-	passed = CMSG_FIRSTHDR(&header);
-	if (passed && passed->cmsg_level == SOL_SOCKET && passed->cmsg_type == SCM_RIGHTS)
-		memcpy(ret_fd, CMSG_DATA(passed), sizeof *ret_fd);
-	return true;
+	return passing_receive(keeper->ends[0], ret, sizeof *ret, ret_fd, 1, MSG_DONTWAIT, &cut) >= (ssize_t)SHORT_MESSAGE;
 }
 
 void keeper_take_in(struct keeper *keeper, struct keeper_report *ret)

@@ -61,8 +61,9 @@ static int add_nodes(int fd, struct node_table *nodes, struct strbuf *records)
 		if (!met.patched || !S_ISREG(met.type) || node_get(nodes, met.id, &info) < 0 || !info.content)
 			continue;
 		add_record(records, &info.content->blob, &info.content->object);
-		if (records->len > WRITE_BYTES && flush(fd, records) < 0)
-			return -ENOMEM;
+		r = records->len > WRITE_BYTES ? flush(fd, records) : 0;
+		if (r < 0)
+			return r;
 	}
 	return r < 0 ? r : flush(fd, records);
 }

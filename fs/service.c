@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/passing.h"
 #include "store/base/cleanup.h"
 #include "store/base/clock.h"
 #include "store/base/log.h"
@@ -26,10 +27,10 @@
 #define KEPT_PREFIX NAME_PREFIX "kept-"
 
 static const char *const region_names[SHARED_REGIONS] = {
-	[SHARED_NODES] = "veneer-nodes",
-	[SHARED_NAMES] = "veneer-names",
-	[SHARED_ALIASES] = "veneer-aliases",
-	[SHARED_STATE] = "veneer-state",
+	[SHARED_NODES] = NAME_PREFIX "nodes",
+	[SHARED_NAMES] = NAME_PREFIX "names",
+	[SHARED_ALIASES] = NAME_PREFIX "aliases",
+	[SHARED_STATE] = NAME_PREFIX "state",
 };
 
 struct service {
@@ -81,33 +82,14 @@ void service_free(struct service *service)
 /* TEXT, with FD (-EBADF: none). -EAGAIN: there is no room for it now. */
 static int say(struct service *service, const char *text, int fd)
 {
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec part = { (void *)text, strlen(text) };
-	struct msghdr message = { .msg_name = &service->address, .msg_namelen = service->address_length, .msg_iov = &part, .msg_iovlen = 1 };
-	struct cmsghdr *passed;
-	ssize_t n;
+	const struct passing packet = { .data = text, .size = strlen(text), .fds = &fd, .fd_count = fd >= 0,
+		.to = (const struct sockaddr *)&service->address, .to_length = service->address_length };
+	int r = passing_send(service->fd, &packet, 0);
 
-	if (fd >= 0) {
-		message.msg_control = control.room;
-		message.msg_controllen = sizeof control.room;
-		passed = CMSG_FIRSTHDR(&message);
-		passed->cmsg_level = SOL_SOCKET;
-		passed->cmsg_type = SCM_RIGHTS;
-		passed->cmsg_len = CMSG_LEN(sizeof fd);
-		memcpy(CMSG_DATA(passed), &fd, sizeof fd);
-	}
-	do
-		n = sendmsg(service->fd, &message, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	if (n >= 0)
-		return 0;
-	if (errno != EAGAIN && !service->warned)
-		log_message(LOG_WARNING, "the service manager cannot be told: %s", error_text(errno));
-	service->warned |= errno != EAGAIN;
-	return -errno;
+	if (r < 0 && r != -EAGAIN && !service->warned)
+		log_message(LOG_WARNING, "the service manager cannot be told: %s", error_text(-r));
+	service->warned |= r < 0 && r != -EAGAIN;
+	return r;
 }
 
 static int store_nothing(void *arg, uint64_t key, int fd)
@@ -116,10 +98,9 @@ static int store_nothing(void *arg, uint64_t key, int fd)
 }
 
 /* poll(2) says nothing of the room that the other end of a socket has that is not connected. */
-static void say_surely(struct service *service, const char *text)
+static void wait_for_room(void)
 {
-	for (int tries = 0; tries < SURELY_TRIES && say(service, text, -EBADF) == -EAGAIN; tries++)
-		nanosleep(&(struct timespec){ .tv_nsec = SURELY_WAIT_MS * 1000000L }, NULL);
+	nanosleep(&(struct timespec){ .tv_nsec = SURELY_WAIT_MS * 1000000L }, NULL);
 }
 
 static int say_ready(struct service *service)
@@ -162,6 +143,12 @@ static int unstore(struct service *service, const char *name)
 
 	snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 	return say(service, text, -EBADF);
+}
+
+static void unstore_surely(struct service *service, const char *name)
+{
+	for (int tries = 0; tries < SURELY_TRIES && unstore(service, name) == -EAGAIN; tries++)
+		wait_for_room();
 }
 
 static void kept_name(uint64_t key, char name[NAME_MAX_BYTES])
@@ -215,15 +202,8 @@ void service_main_process(struct service *service, pid_t pid)
 	/* Of what is gone, and is not told yet, the other one does not know. */
 	keeper_copy(service->keeper, store_nothing, unstore_kept, service);
 	snprintf(text, sizeof text, "MAINPID=%d", (int)pid);
-	say_surely(service, text);
-}
-
-static void unstore_surely(struct service *service, const char *name)
-{
-	char text[64 + NAME_MAX_BYTES];
-
-	snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
-	say_surely(service, text);
+	for (int tries = 0; tries < SURELY_TRIES && say(service, text, -EBADF) == -EAGAIN; tries++)
+		wait_for_room();
 }
 
 static void forget_kept(void *arg, uint64_t key, int fd)

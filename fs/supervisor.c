@@ -261,15 +261,20 @@ static void never_served(struct supervisor *supervisor, int status)
 	supervisor->over = true;
 }
 
-static void worker_ended(struct supervisor *supervisor, int status)
+/* The last that a worker has sent. Another program that waits sees that its channel is closed. */
+static void take_in_rest(struct supervisor *supervisor)
 {
 	struct keeper_report report = KEEPER_REPORT_INIT;
 
 	keeper_take_in(supervisor->config->keeper, &report);
 	hear(supervisor, &report);
-	/* Who waits there sees that it is closed. */
 	if (report.successor >= 0)
 		close(report.successor);
+}
+
+static void worker_ended(struct supervisor *supervisor, int status)
+{
+	take_in_rest(supervisor);
 	if (!supervisor->ready) {
 		never_served(supervisor, status);
 		return;
@@ -299,22 +304,16 @@ static void reap(struct supervisor *supervisor)
 }
 
 /*
- * The worker was killed, and cannot end before another one answers what the kernel waits for on its behalf (fs/stuck.h). It is let go of: it is reaped when it
- * ends.
+ * The worker was killed, and cannot end before another one answers what the kernel waits for on its behalf (fs/stuck.h). It is let go
+ * of, and reaped when it ends.
  */
 static void leave_lingering(struct supervisor *supervisor)
 {
-	struct keeper_report report = KEEPER_REPORT_INIT;
-
-	keeper_take_in(supervisor->config->keeper, &report);
-	hear(supervisor, &report);
-	if (report.successor >= 0)
-		close(report.successor);
+	take_in_rest(supervisor);
 	if (!supervisor->ready)
 		return; /* the first one, whose mount does not answer yet: its end is waited for */
 	log_message(LOG_WARNING, "the worker (process %d) was killed while the kernel holds one of its threads", (int)supervisor->worker);
 	supervisor->worker = -1;
-	supervisor->state->crashed = 0;
 	start_another(supervisor, judge(supervisor, END_KILLED));
 }
 
@@ -351,10 +350,12 @@ static int process_at(int channel, pid_t *ret_pid)
 	return fd < 0 ? -EBADF : fd;
 }
 
-/* Nobody serves from here on, and what the worker has sent is taken in. -ENODEV: it has ended by itself, and with it everything. -EBUSY: it cannot end. */
+/*
+ * Nobody serves from here on, and what the worker has sent is taken in. -ENODEV: it has ended by itself, and with it everything. -EBUSY: it
+ * cannot end.
+ */
 static int end_worker(struct supervisor *supervisor, struct error *err)
 {
-	struct keeper_report report = KEEPER_REPORT_INIT;
 	int status = 0;
 
 	/* One request that hangs would become a mount that does. */
@@ -376,9 +377,7 @@ static int end_worker(struct supervisor *supervisor, struct error *err)
 	}
 	supervisor->state->crashed = 0;
 	supervisor->state->ended_ns = clock_monotonic_ns();
-	keeper_take_in(supervisor->config->keeper, &report);
-	if (report.successor >= 0)
-		close(report.successor);
+	take_in_rest(supervisor);
 	return 0;
 }
 
